@@ -1,0 +1,61 @@
+"""Carousel: write a network, or a recurrent cell, as its equations; train it, run it fast, see why it does not learn.
+
+The public names are listed in `__all__` and loaded on first use, so that `import carousel` costs nothing and the
+command line answers before PyTorch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CarouselError": "errors",
+    "Cell": "cells.base",
+    "Run": "api",
+    "TruncatedBPTT": "training.tbptt",
+    "cells": None,
+    "load": "api",
+    "nn": None,
+    "recipes": None,
+    "resume": "api",
+    "train": "api",
+    "weight": "cells.weights",
+}
+
+__all__ = [
+    "CarouselError",
+    "Cell",
+    "Run",
+    "TruncatedBPTT",
+    "cells",
+    "load",
+    "nn",
+    "recipes",
+    "resume",
+    "train",
+    "weight",
+]
+
+if TYPE_CHECKING:
+    from . import cells, nn, recipes
+    from .api import Run, load, resume, train
+    from .cells.base import Cell
+    from .cells.weights import weight
+    from .errors import CarouselError
+    from .training.tbptt import TruncatedBPTT
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'carousel' has no attribute {name!r}")
+    home = _HOMES[name]
+    if home is None:
+        return importlib.import_module(f"carousel.{name}")
+    return getattr(importlib.import_module(f"carousel.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

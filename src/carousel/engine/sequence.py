@@ -1,0 +1,80 @@
+"""What every backend is given and gives back: one cell, one direction, one whole sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..cells.base import Cell
+from ..errors import CellError
+
+__all__ = ["Result", "Sequence", "start_state"]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The input of one cell over time.
+
+    Attributes:
+        x: (time, batch, input_size).
+        state: one tensor per state before the first step, (batch, *shape); for a state with delays
+            (depth, batch, *shape), the newest first, depth the largest tap.
+        lengths: (batch,) steps of each row, or None when all have `time`. Beyond its length a row's output is zero and
+            its state stays.
+        reset: (time, batch) bool, or None; where true the initial state is put in before that step.
+        generator: source of the random numbers that `Cell.begin` draws.
+        record: keep the states of every step.
+    """
+
+    x: Tensor
+    state: tuple[Tensor, ...]
+    lengths: Tensor | None = None
+    reset: Tensor | None = None
+    generator: torch.Generator | None = None
+    record: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out.
+
+    Attributes:
+        output: (time, batch, output_size).
+        state: the last state, in the layout of `Sequence.state`.
+        steps: on request, for every state the tensors of all steps, each (batch, *shape), which keep their gradient.
+    """
+
+    output: Tensor
+    state: tuple[Tensor, ...]
+    steps: tuple[list[Tensor], ...] | None = None
+
+
+def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """`cell.initial_state`, checked, with delay lines filled with it.
+
+    Raises:
+        CellError: the cell returns other shapes than `state_sizes` declares.
+    """
+    values = tuple(cell.initial_state(batch, dtype=dtype, device=device))
+    check_states(cell, values, batch, "initial_state()")
+    depths = (max(taps) if name in cell.delays else 0 for name, taps in cell.taps.items())
+    return tuple(v.expand(depth, *v.shape) if depth else v for v, depth in zip(values, depths, strict=True))
+
+
+def check_states(cell: Cell, values: tuple[Tensor, ...], batch: int, source: str) -> None:
+    """Raise a CellError that names the state and both shapes unless `values` are what the cell declares."""
+    name, shapes = type(cell).__name__, cell.state_shapes
+    if not isinstance(values, tuple | list) or len(values) != len(shapes):
+        got = f"{len(values)} of them" if isinstance(values, tuple | list) else f"a {type(values).__name__}"
+        raise CellError(
+            f"{name}.{source} must give a tuple of {len(shapes)} state(s), {', '.join(shapes)}; it gave {got}."
+        )
+    for (state, shape), value in zip(shapes.items(), values, strict=True):
+        if not isinstance(value, Tensor) or tuple(value.shape) != (batch, *shape):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise CellError(
+                f"{name}.{source} gave state {state!r} with {got}; state_sizes declares {(batch, *shape)}, "
+                f"that is (batch, {', '.join(map(str, shape))})."
+            )

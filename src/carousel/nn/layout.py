@@ -1,0 +1,112 @@
+"""How states of many layers and directions travel as one value, and the checks at the door of `Recurrent`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cells.base import Cell
+from ..engine import start_state
+from ..errors import CellError
+
+__all__ = ["State", "check_input", "detach_state", "pack_state", "unpack_state"]
+
+State = Any
+"""A tuple as in `state_sizes`, each (layers x directions, batch, *shape), with delays (layers x directions, depth,
+batch, *shape), newest first. For layers whose states differ: a tuple with one such tuple per layer and direction,
+without the leading dimension. For a single sequence the batch dimension is left out."""
+
+
+def check_input(
+    x: Tensor, input_size: int, lengths: Tensor | None, reset: Tensor | None, parameter: Tensor | None
+) -> None:
+    """Raise a CellError that names both shapes unless the arguments of `Recurrent.forward` fit together."""
+    if x.ndim != 3 or x.shape[2] != input_size:
+        raise CellError(f"The input has shape {tuple(x.shape)}; expected (time, batch, {input_size}).")
+    time, batch = x.shape[:2]
+    if time == 0:
+        raise CellError(f"The input has shape {tuple(x.shape)}: no time steps. Give at least one.")
+    if parameter is not None and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise CellError(f"The input is {x.dtype}, the parameters are {parameter.dtype}; convert one, as x.to(dtype).")
+    if lengths is not None:
+        if lengths.shape != (batch,) or lengths.dtype.is_floating_point:
+            raise CellError(f"lengths is {lengths.dtype} of {tuple(lengths.shape)}; expected integers of ({batch},).")
+        if int(lengths.min()) < 0 or int(lengths.max()) > time:
+            raise CellError(
+                f"lengths goes from {int(lengths.min())} to {int(lengths.max())}; the input has {time} steps."
+            )
+    if reset is not None and (reset.shape != (time, batch) or reset.dtype != torch.bool):
+        raise CellError(f"reset is {reset.dtype} of {tuple(reset.shape)}; expected torch.bool of ({time}, {batch}).")
+
+
+def _alike(cells: list[Cell]) -> bool:
+    first = (cells[0].state_shapes, dict(cells[0].delays))
+    return all((c.state_shapes, dict(c.delays)) == first for c in cells)
+
+
+def _batch_dim(cell: Cell, name: str) -> int:
+    return 1 if name in cell.delays else 0
+
+
+def pack_state(finals: list[tuple[Tensor, ...]], cells: list[Cell], *, single: bool) -> State:
+    """The states of all cells as one `State`."""
+    if single:
+        finals = [
+            tuple(s.squeeze(_batch_dim(c, n)) for s, n in zip(f, c.state_sizes, strict=True))
+            for f, c in zip(finals, cells, strict=True)
+        ]
+    if _alike(cells):
+        return tuple(torch.stack(values) for values in zip(*finals, strict=True))
+    return tuple(finals)
+
+
+def unpack_state(state: State, cells: list[Cell], x: Tensor, *, single: bool) -> list[tuple[Tensor, ...]]:
+    """A `State`, or None for the cells' own start, as one tuple per cell.
+
+    Raises:
+        CellError: a shape does not fit; the message names the state and both shapes.
+    """
+    batch = x.shape[1]
+    if state is None:
+        return [start_state(c, batch, dtype=x.dtype, device=x.device) for c in cells]
+    alike = _alike(cells)
+    names = list(cells[0].state_sizes)
+    wanted = f"a tuple of {len(names)}: {', '.join(names)}" if alike else f"a tuple of {len(cells)}, one per cell"
+    if not isinstance(state, tuple | list) or len(state) != (len(names) if alike else len(cells)):
+        got = f"a tuple of {len(state)}" if isinstance(state, tuple | list) else f"a {type(state).__name__}"
+        raise CellError(f"The state is {got}; expected {wanted}.")
+    if alike:
+        for name, value in zip(names, state, strict=True):
+            _check_state(name, value, (len(cells), *_expected(cells[0], name, batch, single)))
+        split = list(zip(*(value.unbind(0) for value in state), strict=True))
+    else:
+        for cell, values in zip(cells, state, strict=True):
+            for name, value in zip(cell.state_sizes, values, strict=True):
+                _check_state(name, value, _expected(cell, name, batch, single))
+        split = [tuple(values) for values in state]
+    if single:
+        split = [
+            tuple(s.unsqueeze(_batch_dim(c, n)) for s, n in zip(f, c.state_sizes, strict=True))
+            for f, c in zip(split, cells, strict=True)
+        ]
+    return split
+
+
+def _expected(cell: Cell, name: str, batch: int, single: bool) -> tuple[int, ...]:
+    depth = (max(cell.delays[name]),) if name in cell.delays else ()
+    return (*depth, *(() if single else (batch,)), *cell.state_shapes[name])
+
+
+def _check_state(name: str, value: Any, expected: tuple[int, ...]) -> None:
+    if not isinstance(value, Tensor) or tuple(value.shape) != expected:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise CellError(f"State {name!r} has {got}; expected {expected}.")
+
+
+def detach_state(state: State) -> State:
+    """The same state, cut from the graph that made it."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return None if state is None else tuple(detach_state(s) for s in state)
