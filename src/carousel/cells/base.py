@@ -113,7 +113,7 @@ class Cell(nn.Module):
                 f"{type(self).__name__}.delays names {sorted(unknown)}, but state_sizes has {list(self.state_sizes)}."
             )
         for name, taps in self.delays.items():
-            if not taps or any(not isinstance(d, int) or d < 1 for d in taps):
+            if not isinstance(taps, tuple | list) or not taps or any(not isinstance(d, int) or d < 1 for d in taps):
                 raise CellError(
                     f"{type(self).__name__}.delays[{name!r}] is {taps!r}; give one or more whole numbers of at least 1."
                 )

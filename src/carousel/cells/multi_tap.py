@@ -40,11 +40,12 @@ class MultiTapRNN(Cell):
         self, input_size: int, hidden_size: int, *, taps: Sequence[int] = (1, 5, 8), activation: Activation = "tanh"
     ):
         super().__init__(input_size, hidden_size)
-        self.delays = {"h": tuple(taps)}
+        self.delays = {"h": tuple(taps) if isinstance(taps, Sequence) else taps}
+        depths = self.taps["h"]
         self.activation = activation
         self.phi = resolve(activation)
         self.wx, self.b = weight(hidden_size, input_size), weight(hidden_size)
-        self.wh = weight(hidden_size, len(self.delays["h"]) * hidden_size)
+        self.wh = weight(hidden_size, len(depths) * hidden_size)
 
     def step(self, x: Tensor, state: tuple[tuple[Tensor, ...], ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (taps,) = state

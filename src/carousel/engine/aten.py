@@ -18,6 +18,8 @@ def aten_obstacle(cell: Cell, sequence: Sequence) -> str | None:
     """Why ATen can't run this, in words; None when it can."""
     if cell.aten() is None:
         return f"PyTorch has no kernel for {type(cell).__name__} with these options"
+    if not issubclass(_definer(cell, "aten"), _definer(cell, "step")):
+        return f"{type(cell).__name__} has a step() of its own"
     if hasattr(cell, "begin"):
         return f"{type(cell).__name__} defines begin()"
     if sequence.record:
@@ -25,6 +27,10 @@ def aten_obstacle(cell: Cell, sequence: Sequence) -> str | None:
     if sequence.lengths is not None and (sequence.reset is not None or int(sequence.lengths.min()) == 0):
         return "PyTorch's kernels take neither resets together with lengths nor sequences of length 0"
     return None
+
+
+def _definer(cell: Cell, method: str) -> type:
+    return next(base for base in type(cell).__mro__ if method in vars(base))
 
 
 def run_aten(cell: Cell, sequence: Sequence) -> Result:

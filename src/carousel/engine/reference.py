@@ -23,8 +23,12 @@ Line = list[Tensor]
 
 def run_reference(cell: Cell, sequence: Sequence) -> Result:
     """Run `cell` over the sequence, step by step."""
-    x = sequence.x
-    batch, reset = x.shape[1], sequence.reset
+    x, reset, active = sequence.x, sequence.reset, None
+    batch = x.shape[1]
+    if sequence.lengths is not None:
+        active = torch.arange(x.shape[0], device=x.device).unsqueeze(1) < sequence.lengths
+        x = x.masked_fill(~active.unsqueeze(2), 0.0)  # NaN in the padding would reach the gradients as 0 · NaN
+        reset = None if reset is None else reset & active
     taps = cell.taps
     delayed = [name in cell.delays for name in taps]
     lines = [list(s.unbind(0)) if d else [s] for s, d in zip(sequence.state, delayed, strict=True)]
@@ -46,10 +50,9 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
         extra = None if per_step is None else {**constants, **{name: v[t] for name, v in per_step.items()}}
         output, new = _step(cell, x_t, seen, extra, check=t == 0)
         moved = [[n, *line[:-1]] for n, line in zip(new, lines, strict=True)]
-        if sequence.lengths is not None:
-            active = t < sequence.lengths
-            moved = [_select(active, m, line) for m, line in zip(moved, lines, strict=True)]
-            output = _where(active, output, torch.zeros_like(output))
+        if active is not None:
+            moved = [_select(active[t], m, line) for m, line in zip(moved, lines, strict=True)]
+            output = _where(active[t], output, torch.zeros_like(output))
         lines = moved
         outputs.append(output)
         if sequence.record:

@@ -57,7 +57,7 @@ def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.dev
     Raises:
         CellError: the cell returns other shapes than `state_sizes` declares.
     """
-    values = tuple(cell.initial_state(batch, dtype=dtype, device=device))
+    values = cell.initial_state(batch, dtype=dtype, device=device)
     check_states(cell, values, batch, "initial_state()")
     depths = (max(taps) if name in cell.delays else 0 for name, taps in cell.taps.items())
     return tuple(v.expand(depth, *v.shape) if depth else v for v, depth in zip(values, depths, strict=True))

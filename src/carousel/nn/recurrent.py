@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -72,14 +73,19 @@ class Recurrent(nn.Module):
             raise CellError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout, self.skip, self.backend = batch_first, dropout, skip, backend
+        if isinstance(cell_class, Cell | str):
+            fix = f"[{type(cell_class).__name__}(…)]" if isinstance(cell_class, Cell) else "carousel.cells.LSTM, 8, 16"
+            raise CellError(f"Recurrent got {cell_class!r}; give a class or a list of cells, as Recurrent({fix}).")
         if isinstance(cell_class, type):
             if input_size is None or hidden_size is None:
                 raise CellError(f"Recurrent({cell_class.__name__}, …) needs input_size and hidden_size.")
             cells = self._build(cell_class, input_size, hidden_size, num_layers, cell_options)
         else:
             cells = list(cell_class)
-            if input_size is not None or hidden_size is not None or cell_options:
-                raise CellError("Recurrent got a list of cells and sizes or options; the cells already have them.")
+            if input_size is not None or hidden_size is not None or num_layers != 1 or cell_options:
+                raise CellError(
+                    "Recurrent got a list of cells and sizes, num_layers or options; the cells already have them."
+                )
         self._check(cells)
         self.cells = nn.ModuleList(cells)
         self.num_layers = len(cells) // self.directions
@@ -90,8 +96,14 @@ class Recurrent(nn.Module):
     def _build(self, cell_class: type[Cell], input_size: int, hidden_size: int, num_layers: int, options: dict) -> list:
         if not issubclass(cell_class, Cell):
             raise CellError(f"Recurrent got {cell_class.__name__}, which is not a subclass of carousel.Cell.")
-        if num_layers < 1:
-            raise CellError(f"Recurrent got num_layers={num_layers}; give at least 1.")
+        if not isinstance(num_layers, int) or num_layers < 1:
+            raise CellError(f"Recurrent got num_layers={num_layers}; give a whole number of at least 1.")
+        known = inspect.signature(cell_class).parameters
+        unknown = [name for name in options if name not in known]
+        if unknown and all(p.kind is not p.VAR_KEYWORD for p in known.values()):
+            raise CellError(
+                f"{cell_class.__name__} has no option {', '.join(unknown)}; it has {', '.join([*known][2:]) or 'none'}."
+            )
         cells: list[Cell] = []
         width = input_size
         for _ in range(num_layers):
@@ -106,6 +118,7 @@ class Recurrent(nn.Module):
         for cell in cells:
             if not isinstance(cell, Cell):
                 raise CellError(f"Recurrent got a {type(cell).__name__} among the cells; each must be a carousel.Cell.")
+            _ = cell.taps
         first = cells[0].input_size
         expected = first
         for number, layer in enumerate(self._by_layer(cells)):
@@ -161,14 +174,15 @@ class Recurrent(nn.Module):
                 )
             x, lengths = pad_packed_sequence(packed)
             lengths = lengths.to(x.device)
-        assert isinstance(x, Tensor)
-        single = x.ndim == 2
+        single = isinstance(x, Tensor) and x.ndim == 2
+        turned = self.batch_first and packed is None and not single
+        dims = ("time",) if single else ("batch", "time") if turned else ("time", "batch")
+        check_input(x, dims, self.input_size, lengths, reset, next(self.parameters(), None))
         if single:
             x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
-        elif self.batch_first and packed is None:
+        elif turned:
             x, reset = x.transpose(0, 1), None if reset is None else reset.transpose(0, 1)
         cells = self._bound_cells()
-        check_input(x, self.input_size, lengths, reset, next(self.parameters(), None))
         states = unpack_state(state, cells, x, single=single)
 
         signal, outputs, finals, records = x, [], [], []
@@ -190,7 +204,7 @@ class Recurrent(nn.Module):
             output = _pack_like(packed, output)
         elif single:
             output = output.squeeze(1)
-        elif self.batch_first:
+        elif turned:
             output = output.transpose(0, 1)
         final = pack_state(finals, cells, single=single)
         return (output, final, Trajectory(records, self.directions)) if trajectory else (output, final)

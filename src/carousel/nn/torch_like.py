@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..cells import gru, lstm, rnn
 from ..cells.base import Cell
+from .layout import State
 from .recurrent import Recurrent
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -50,6 +51,13 @@ class _TorchLike(Recurrent):
             for own, public in names.items():
                 self.register_parameter(public, nn.Parameter(cell.get_parameter(own).detach().to(device, dtype)))
             self._names.append(names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, without what the last run lent to the cells (under `functional_call`, no leaves)."""
+        for cell, names in zip(self._lent, self._names, strict=True):
+            for own in names:
+                cell._parameters[own] = None
+        return self.__dict__.copy()
 
     def _bound_cells(self) -> list[Cell]:
         for cell, names in zip(self._lent, self._names, strict=True):
@@ -107,6 +115,10 @@ class LSTM(_TorchLike):
         )  # fmt: skip
         self.proj_size = proj_size
 
+    def forward(self, x: Tensor | PackedSequence, hx: State = None, **keywords: Any) -> Any:
+        """As `Recurrent.forward`, with the state (h, c), each (layers x directions, batch, size)."""
+        return super().forward(x, hx, **keywords)
+
 
 class _OneState(_TorchLike):
     """Layers whose state is the bare tensor h instead of a tuple, as in PyTorch."""
@@ -160,9 +172,10 @@ class RNN(_OneState):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        **extras: Any,
     ):
         super().__init__(
             rnn.RNN, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype,
-            activation=nonlinearity,
+            activation=nonlinearity, **extras,
         )  # fmt: skip
         self.nonlinearity = nonlinearity

@@ -1,0 +1,42 @@
+"""The network of a neural language model: embedding, recurrent layers, a score for every token that may follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .recurrent import Recurrent
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel(nn.Module):
+    r"""P(x_{t+1} | x_1 … x_t) = softmax(V y_t + b), y = Recurrent(E x).
+
+    Mikolov et al., "Recurrent neural network based language model", Interspeech 2010; Graves 2013.
+
+    Args:
+        vocabulary: number of tokens.
+        recurrent: the layers; their input size is the embedding's.
+        embedding_size: size of a token's learned vector; 0 feeds one-hot vectors of size `vocabulary`.
+        dropout: probability of dropping an element of y before the scores, while training.
+    """
+
+    def __init__(self, vocabulary: int, recurrent: Recurrent, *, embedding_size: int, dropout: float = 0.0):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.dropout = dropout
+        self.embedding = nn.Embedding(vocabulary, embedding_size) if embedding_size else None
+        self.recurrent = recurrent
+        self.scores = nn.Linear(recurrent.output_size, vocabulary)
+
+    def forward(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Scores (time, batch, vocabulary) of the token that follows each of `tokens` (time, batch), and the state."""
+        if self.embedding is None:
+            x = F.one_hot(tokens, self.vocabulary).to(self.scores.weight.dtype)
+        else:
+            x = self.embedding(tokens)
+        y, state = self.recurrent(x, state, reset=reset)
+        return self.scores(F.dropout(y, self.dropout, self.training)), state

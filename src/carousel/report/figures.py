@@ -1,0 +1,476 @@
+"""The curves of a training run as inline SVG: small, the same bytes every time, colored by the page's CSS variables."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+__all__ = ["Chart", "Series", "charts", "compact", "loss_text", "read_number", "series"]
+
+METRICS = ("train_loss", "dev_loss", "lr", "grad_norm", "grad_norm_clipped", "tokens_per_second")
+HUGE = 1e30  # beyond this a metric counts as "not finite": no axis shows it
+COLORS = {  # drawn in these, then turned into `var(--name, color)`, which follows light, dark and print
+    "ink": "#20242a",
+    "muted": "#5d6570",
+    "grid": "#e4e2dd",
+    "train": "#2765a5",
+    "dev": "#b84a08",
+    "bad": "#b3261f",
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "carousel",
+    "font.family": ["DejaVu Sans"],  # measured with this wide face, shown in the page's own
+    "text.usetex": False,
+    "text.parse_math": False,
+    "text.color": COLORS["muted"],
+    "axes.titlecolor": COLORS["muted"],
+    "axes.labelcolor": COLORS["muted"],
+    "axes.edgecolor": COLORS["muted"],
+    "axes.linewidth": 0.8,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "axes.grid": False,
+    "grid.color": COLORS["grid"],
+    "grid.linewidth": 0.8,
+    "grid.linestyle": "-",
+    "xtick.color": COLORS["muted"],
+    "ytick.color": COLORS["muted"],
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+    "lines.markeredgewidth": 0,
+    "path.sketch": None,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.15,
+}
+Span = tuple[float, float]
+ROUND = [1, 2, 2.5, 5, 10]
+LETTERS = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric over the steps: its finite values, and the steps at which it was NaN, infinite or absurdly large."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    lost: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure for the page. `narrow` is the drawing for a phone, where a wide one would shrink to tiny letters."""
+
+    name: str
+    title: str
+    svg: str
+    narrow: str | None
+    keys: list[tuple[str, str]]  # (CSS class of the swatch, label)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """A size in CSS pixels, the letters on it, and how many bins of points fit across."""
+
+    width: int
+    height: int
+    font: float
+    bins: int
+    ticks: int
+
+
+WIDE = _Canvas(980, 380, 13, 420, 9)
+SMALL = _Canvas(350, 235, 12, 160, 5)
+PHONE = _Canvas(350, 285, 12, 170, 5)
+
+
+def read_number(value: Any) -> float | None:
+    """`value` as a float, or None where it is no number; NaN and infinities pass."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def series(metrics: Iterable[Mapping[str, Any]], key: str) -> Series:
+    """Column `key` of the metrics, ordered by step; a line without a step counts by its place."""
+    points: list[tuple[float, float]] = []
+    lost: list[float] = []
+    for place, line in enumerate(metrics):
+        value = read_number(line.get(key))
+        if value is None:
+            continue
+        step = read_number(line.get("step"))
+        step = step if step is not None and abs(step) < HUGE else float(place)
+        if abs(value) < HUGE:
+            points.append((step, value))
+        else:
+            lost.append(step)
+    points.sort(key=lambda point: point[0])
+    table = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return Series(table[:, 0], table[:, 1], sorted(lost))
+
+
+def compact(value: float | None, digits: int = 4) -> str:
+    """A number for a person: `1.5`, `12,000`, `3·10⁻⁷`, `NaN`, and a dash where there is none."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if value and not 1e-4 <= abs(value) < 1e12:
+        mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
+        power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{_trim(mantissa)}·10{power}".replace("-", "−")
+    value += 0.0  # no "−0"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    return _trim(f"{value:,.{places}f}").replace("-", "−")
+
+
+def loss_text(value: float | None) -> str:
+    """A loss with three decimals always, so that losses side by side compare at a glance."""
+    usual = value is not None and (value == 0 or 1e-3 <= abs(value) < 1e6)
+    return f"{value:,.3f}".replace("-", "−") if usual else compact(value)
+
+
+def _trim(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def charts(metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int | None) -> list[Chart]:
+    """The charts that these metrics allow, loss first; a metric without a finite value has none."""
+    uniform = math.log(vocabulary_size) if vocabulary_size and vocabulary_size > 1 else None
+    read = {key: series(metrics, key) for key in METRICS}
+    steps = [step for data in read.values() for step in (*data.steps, *data.lost)]
+    span = (min(steps, default=0.0), max(steps, default=0.0))
+    found = [
+        _loss_chart(span, read["train_loss"], read["dev_loss"], unit, uniform),
+        _rate_chart(span, read["lr"]),
+        _gradient_chart(span, read["grad_norm"], read["grad_norm_clipped"]),
+        _speed_chart(span, read["tokens_per_second"], unit),
+    ]
+    return [chart for chart in found if chart]
+
+
+def _loss_chart(span: Span, train: Series, dev: Series, unit: str, uniform: float | None) -> Chart | None:
+    if not len(train) and not len(dev):
+        return None
+    smooth = _smooth(train)
+    best = int(np.argmin(dev.values)) if len(dev) else 0
+    low, high, log = _limits(train, smooth, dev)
+    uniform = uniform if uniform is not None and low <= uniform <= high + 0.3 * (high - low) else None
+    if uniform is not None:
+        high = max(high, uniform + 0.03 * (high - low))
+
+    def draw(ax: Axes, canvas: _Canvas) -> None:
+        _axes(ax, canvas, span, low, high, log=log)
+        ax.set_title(f"nats per {unit}" + (", log scale" if log else ""), loc="left")
+        if uniform is not None:
+            ax.axhline(uniform, color=COLORS["muted"], linewidth=1.1, dashes=(5, 3))
+        _noisy(ax, train, smooth, canvas, COLORS["train"])
+        _mark_lost(ax, train)
+        if len(dev):
+            few = len(dev) <= canvas.bins // 4
+            style = {"marker": "o", "markersize": 5 if canvas is WIDE else 3} if few else {}
+            ax.plot(*_thin(dev, canvas.bins), color=COLORS["dev"], linewidth=1.5, **style)
+            ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.5}
+            ax.plot(dev.steps[best], dev.values[best], color=COLORS["dev"], **ring)
+        _second_axis(ax, unit, low, high, log)
+
+    alt = [f"In nats per {unit} over the steps.", _journey("Train loss", smooth or train), _journey("Dev loss", dev)]
+    keys = [("raw", "train, as logged"), ("train", "train, smoothed")] if smooth else [("train", "train")]
+    keys = keys if len(train) else []
+    if len(dev):
+        at = f"{loss_text(dev.values[best])} at step {compact(dev.steps[best], 9)}"
+        alt.append(f"Best dev loss: {at}.")
+        keys += [("dev", "dev"), ("best", f"best dev: {at}")]
+    if uniform is not None:
+        keys.append(("uniform", f"guessing evenly: {loss_text(uniform)}"))
+    if train.lost:
+        keys.append(("lost", "NaN or infinite"))
+    return _chart("loss", "Loss", " ".join(alt), keys, draw, WIDE, PHONE)
+
+
+def _rate_chart(span: Span, rate: Series) -> Chart | None:
+    if not len(rate):
+        return None
+
+    def draw(ax: Axes, canvas: _Canvas) -> None:
+        _axes(ax, canvas, span, min(0.0, rate.values.min()), 1.06 * rate.values.max() or 1.0)
+        ax.set_title("size of an update", loc="left")
+        _line(ax, _thin(rate, canvas.bins), COLORS["train"])
+
+    keys = [("train", f"highest {compact(rate.values.max(), 3)}, last {compact(rate.values[-1], 3)}")]
+    return _chart("lr", "Learning rate", f"Over the steps. {_journey('Learning rate', rate)}", keys, draw, SMALL)
+
+
+def _gradient_chart(span: Span, before: Series, after: Series) -> Chart | None:
+    if not len(before) and not len(after):
+        return None
+    positive = np.concatenate([before.values, after.values])
+    positive = positive[positive > 0]
+    log = len(positive) > 0 and positive.max() >= 20 * positive.min()
+    smooth, edge = _smooth(before), _upper_edge(after)
+    if log:
+        low, high = positive.min() / 1.2, positive.max() * 1.2
+    else:
+        low, high = 0.0, 1.06 * positive.max() if len(positive) else 1.0
+
+    def draw(ax: Axes, canvas: _Canvas) -> None:
+        _axes(ax, canvas, span, low, high, log=log)
+        ax.set_title("Euclidean norm" + (", log scale" if log else ""), loc="left")
+        _noisy(ax, before, smooth, canvas, COLORS["train"])
+        _mark_lost(ax, before)
+        if len(after):
+            _line(ax, (edge.steps, edge.values), COLORS["dev"], linewidth=1.6, dashes=(4, 2.2))
+
+    keys = [("raw", "as logged"), ("train", "smoothed")] if smooth else [("train", "before clipping")]
+    keys = keys if len(before) else []
+    if len(after):
+        keys.append(("after", "after clipping, upper edge" if smooth else "after clipping"))
+    if before.lost:
+        keys.append(("lost", "NaN or infinite"))
+    alt = f"Over the steps. {_journey('Gradient norm before clipping', smooth or before)}"
+    if len(before):
+        alt += f" Largest: {compact(before.values.max())}."
+    return _chart("gradient", "Gradient norm", f"{alt} {_journey('After clipping', after)}", keys, draw, SMALL)
+
+
+def _speed_chart(span: Span, speed: Series, unit: str) -> Chart | None:
+    if not len(speed):
+        return None
+    smooth = _smooth(speed)
+
+    def draw(ax: Axes, canvas: _Canvas) -> None:
+        _axes(ax, canvas, span, 0.0, 1.08 * speed.values.max() or 1.0)
+        ax.set_title(f"{unit}s per second", loc="left")
+        _noisy(ax, speed, smooth, canvas, COLORS["train"])
+
+    keys = [("raw", "as logged"), ("train", "smoothed")] if smooth else []
+    alt = f"{unit.capitalize()}s per second over the steps. {_journey('Speed', smooth or speed)}"
+    return _chart("speed", "Speed", alt, keys, draw, SMALL)
+
+
+def _axes(ax: Axes, canvas: _Canvas, span: Span, low: float, high: float, *, log: bool = False) -> None:
+    """Limits, ticks and grid; ticks are set by hand where matplotlib's logarithmic ones would need mathtext."""
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(FixedLocator(_ratio_ticks(low, high)))
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(6 if canvas is WIDE else 5, steps=ROUND))
+    ax.set_ylim(low, high)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    first, last = span
+    pad = 0.012 * (last - first) or 1.0
+    ax.set_xlim(first - pad, last + pad)
+    ticks = MaxNLocator(canvas.ticks, integer=True, steps=ROUND) if first < last else FixedLocator([first])
+    ax.xaxis.set_major_locator(ticks)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    ax.set_xlabel("step", loc="right")
+    ax.grid(axis="y")
+
+
+def _second_axis(ax: Axes, unit: str, low: float, high: float, log: bool) -> None:
+    """The same height in the other usual measure, at the right: perplexity for words, bits for the rest."""
+    if unit == "word" and high > 200:
+        return
+    if unit == "word":
+        label, ticks = "perplexity", _ratio_ticks(math.exp(low), math.exp(high))
+        places = [math.log(tick) for tick in ticks]
+    else:
+        bottom, top = low / math.log(2), high / math.log(2)
+        label, ticks = f"bits per {unit}", _ratio_ticks(bottom, top) if log else _even_ticks(bottom, top)
+        places = [tick * math.log(2) for tick in ticks]
+    right = ax.twinx()
+    right.set_yscale(ax.get_yscale())
+    right.yaxis.set_minor_locator(NullLocator())
+    right.set_yticks(places, [_tick(tick) for tick in ticks])
+    right.set_ylim(low, high)
+    right.set_title(label, loc="right")
+
+
+def _noisy(ax: Axes, raw: Series, smooth: Series | None, canvas: _Canvas, color: str) -> None:
+    """The logged values, faint, under their smoothed line; a short series is drawn once, plainly."""
+    if smooth:
+        ax.plot(*_thin(raw, canvas.bins), color=color, alpha=0.32, linewidth=0.8)
+    _line(ax, _thin(smooth or raw, canvas.bins), color)
+
+
+def _line(ax: Axes, points: tuple[np.ndarray, np.ndarray], color: str, **style: Any) -> None:
+    """A line, or a dot where there is a single point to show."""
+    dot = {"marker": "o", "markersize": 5} if len(points[0]) == 1 else {}
+    ax.plot(*points, color=color, **{"linewidth": 1.9, **style, **dot})
+
+
+def _mark_lost(ax: Axes, data: Series) -> None:
+    if data.lost:
+        ax.axvline(data.lost[0], color=COLORS["bad"], linewidth=1.4, dashes=(2, 2))
+
+
+def _limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, float, bool]:
+    """Bottom and top of the loss axis, and whether it is logarithmic; lone outliers of the raw loss may leave it."""
+    calm = (smooth or train).values
+    inner = np.quantile(train.values, [0.005, 0.995]) if smooth else calm
+    values = np.concatenate([calm, inner, dev.values])
+    low, high = float(values.min()), float(values.max())
+    if low > 0 and high > 20 * low:
+        return low / 1.15, high * 1.15, True
+    pad = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - pad, high + pad, False
+
+
+def _smooth(data: Series, most: int = 1_200) -> Series | None:
+    """A moving median: deaf to lone spikes, and centered, so a falling loss is not drawn late. None for few points."""
+    if len(data) < 40:
+        return None
+    if len(data) > most:
+        parts = np.array_split(np.arange(len(data)), most)
+        steps, values = (np.array([np.median(all_[part]) for part in parts]) for all_ in (data.steps, data.values))
+        steps[[0, -1]] = data.steps[[0, -1]]
+        data = Series(steps, values)
+    count, reach = len(data), max(2, len(data) // 60)
+    windows = (data.values[max(0, place - reach) : place + min(place, reach) + 1] for place in range(count))
+    return Series(data.steps, np.array([np.median(window) for window in windows]))
+
+
+def _upper_edge(data: Series, bins: int = 60) -> Series:
+    """The largest value in each stretch of a long series: level where clipping acts."""
+    if len(data) <= bins:
+        return data
+    parts = np.array_split(np.arange(len(data)), bins)
+    middles = [part[len(part) // 2] for part in parts]
+    return Series(data.steps[middles], np.array([data.values[part].max() for part in parts]))
+
+
+def _thin(data: Series, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most two points per bin, its lowest and its highest, so that no spike is lost."""
+    count = len(data)
+    if count <= 2 * bins:
+        return data.steps, data.values
+    parts = np.array_split(np.arange(count), bins)
+    extremes = [part[pick(data.values[part])] for part in parts for pick in (np.argmin, np.argmax)]
+    keep = np.unique([0, *extremes, count - 1])
+    return data.steps[keep], data.values[keep]
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    return [float(tick) for tick in MaxNLocator(6, steps=ROUND).tick_values(low, high) if low <= tick <= high]
+
+
+def _ratio_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers between two positive ones on a logarithmic axis: 1, 2, 5 in each decade where they fit."""
+    if high < 4 * low:
+        return _even_ticks(low, high)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for leads in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [lead * 10.0**decade for decade in decades for lead in leads if low <= lead * 10.0**decade <= high]
+        if len(ticks) <= most:
+            break
+    return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def _tick(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e12:
+            unit = 1e3 if letter == "k" else size
+            return f"{value / unit:g}{letter}".replace("-", "−")
+    if value and not 1e-4 <= abs(value) < 1e12:
+        return compact(value, 3)
+    return f"{value:,g}".replace("-", "−")
+
+
+def _journey(name: str, data: Series) -> str:
+    """One sentence on where a curve starts and ends, for those who hear the figure instead of seeing it."""
+    if not len(data):
+        return ""
+    first, last = (f"{compact(data.values[place])} at step {compact(data.steps[place], 9)}" for place in (0, -1))
+    return f"{name}: from {first} to {last}." if len(data) > 1 else f"{name}: {first}."
+
+
+def _chart(
+    name: str,
+    title: str,
+    alt: str,
+    keys: list[tuple[str, str]],
+    draw: Callable[[Axes, _Canvas], None],
+    canvas: _Canvas,
+    phone: _Canvas | None = None,
+) -> Chart:
+    label = f"{title}. {' '.join(alt.split())}"
+    narrow = _svg(f"{name}-narrow", label, draw, phone) if phone else None
+    return Chart(name, title, _svg(name, label, draw, canvas), narrow, keys)
+
+
+def _svg(name: str, label: str, draw: Callable[[Axes, _Canvas], None], canvas: _Canvas) -> str:
+    style: dict[Any, Any] = {**STYLE, **dict.fromkeys(LETTERS, canvas.font)}
+    with matplotlib.rc_context(style):
+        layout = ConstrainedLayoutEngine(w_pad=1 / 72, h_pad=1 / 72)
+        figure = Figure(figsize=(canvas.width / 72, canvas.height / 72), layout=layout)
+        figure.patch.set_visible(False)
+        draw(figure.add_subplot(), canvas)
+        buffer = io.BytesIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return _inline(buffer.getvalue().decode(), name, label)
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    """Matplotlib's file as an element of a page: only the ids in use, the page's font, colors as variables."""
+    root = ElementTree.fromstring(svg)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style")):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.tail = None
+        attributes = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        if attributes.get("id") not in used:
+            attributes.pop("id", None)
+        element.attrib = {key: _short(key, value, name) for key, value in attributes.items()}
+        if element.tag != "text":
+            element.text = None
+    box = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "class": f"plot plot-{name}"}
+    root.attrib = {**box, "stroke-linejoin": "round"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _short(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key == "href":
+        return f"#{name}-{value[1:]}"
+    if key == "clip-path":
+        return value.replace("url(#", f"url(#{name}-")
+    if key in {"d", "x", "y", "width", "height", "transform"}:
+        value = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), value)
+        return " ".join(value.split())
+    if key == "style":
+        value = re.sub(r"font-family:[^;]*;\s*", "", value)
+        value = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", value)  # as matplotlib before 3.11 spells it
+        for color, code in COLORS.items():
+            value = value.replace(code, f"var(--{color}, {code})")
+    return value

@@ -1,0 +1,21 @@
+"""The training loop, truncated backpropagation through time, update rules and callbacks."""
+
+from .callbacks import Callback, Step
+from .interrupt import Interrupted
+from .loop import Stream, Task, Trainer, calibrate
+from .optim import Schedule, optimizer
+from .tbptt import Span, TruncatedBPTT
+
+__all__ = [
+    "Callback",
+    "Interrupted",
+    "Schedule",
+    "Span",
+    "Step",
+    "Stream",
+    "Task",
+    "Trainer",
+    "TruncatedBPTT",
+    "calibrate",
+    "optimizer",
+]

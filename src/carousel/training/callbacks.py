@@ -1,0 +1,45 @@
+"""What a training run tells to whoever listens: the progress display, the doctor, the user's own code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .loop import Trainer
+
+__all__ = ["Callback", "Step"]
+
+
+class Step(NamedTuple):
+    """One update."""
+
+    step: int
+    """Updates made so far, this one included."""
+    loss: float
+    """Mean training loss of its windows, in nats per token, before the update."""
+    learning_rate: float
+    grad_norm: float
+    """Global norm of the gradient before clipping."""
+    tokens: int
+    """Tokens it was trained on."""
+    seconds: float
+    """Training time so far, evaluations included."""
+
+
+class Callback:
+    """Derive from it and override what you need; nothing here changes the run."""
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Before the first step of this process; `trainer.step` is above zero when the run is resumed."""
+
+    def on_step(self, trainer: Trainer, step: Step) -> None:
+        """After every update."""
+
+    def on_evaluation(self, trainer: Trainer, dev_loss: float, is_best: bool) -> None:
+        """After the dev loss was measured."""
+
+    def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
+        """After the network wrote something: `step`, `text`, `prompt`, `temperature`."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """After the last step, or when training stops early."""

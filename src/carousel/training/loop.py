@@ -1,0 +1,310 @@
+"""The training loop. It knows streams, updates and the run folder, and nothing of the data's kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TrainingError, UsageError
+from ..runs import RunFolder
+from ..settings import TrainingSettings
+from .callbacks import Callback, Step
+from .interrupt import Interrupted, interruptible
+from .optim import Schedule, optimizer
+from .tbptt import TruncatedBPTT
+
+__all__ = ["Stream", "Task", "Trainer", "calibrate"]
+
+CHECKPOINT_SECONDS = 30.0
+LOGGED_LINES = 2000
+"""A run writes at most about this many lines of metrics."""
+
+
+class Stream(Protocol):
+    """Parallel sequences that are read forward."""
+
+    length: int
+
+    def window(self, begin: int, end: int) -> Any:
+        """`inputs`, `targets` and `reset` (or None) of these steps, time first."""
+        ...
+
+
+class Task(Protocol):
+    """What the loop needs to know about the problem."""
+
+    def network(self) -> nn.Module:
+        """A new network; random draws come from torch's global generator."""
+        ...
+
+    def stream(self, part: int, parts: int) -> Stream:
+        """The training streams; process `part` of `parts` gets its share of them."""
+        ...
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss in nats per token."""
+        ...
+
+    def evaluate(self, network: nn.Module, split: str) -> float:
+        """Mean loss on a whole split, "dev" or "test"; NaN where there is none."""
+        ...
+
+    def sample(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
+        """Something to look at: `text`, `prompt`, `temperature`."""
+        ...
+
+
+class Trainer:
+    """Train a task's network into a run folder, from the start or from its last checkpoint.
+
+    Equal settings, steps, threads and processor flags give bit-identical weights, however often the run was killed and
+    resumed in between: everything that later steps depend on is in the checkpoint, and nothing depends on the clock.
+    """
+
+    def __init__(
+        self, task: Task, settings: TrainingSettings, folder: RunFolder | None, callbacks: Sequence[Callback] = ()
+    ):
+        assert settings.steps is not None
+        self.task, self.settings, self.folder, self.callbacks = task, settings, folder, callbacks
+        self.steps = settings.steps
+        self.accelerator = _accelerator(settings)
+        torch.manual_seed(settings.seed)
+        network = task.network()
+        if settings.precision == "float64":
+            network = network.double()
+        self.schedule = Schedule(settings)
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer(network.parameters(), settings))
+        self.parameters = list(self.network.parameters())
+        self.stream = task.stream(self.accelerator.process_index, self.accelerator.num_processes)
+        self.bptt = TruncatedBPTT(settings.window, settings.backward)
+        self.windows = self.bptt.updates(self.stream.length)
+        """Windows per epoch."""
+        self.step = 0
+        self.carried: Any = None
+        self.seconds = 0.0
+        self.best_loss, self.best_step, self.stalled = math.inf, 0, 0
+        self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}
+        every = max(1, self.steps // settings.evaluations)
+        self.evaluate_at = {self.steps - k * every for k in range(settings.evaluations)} - {0}
+        self.log_every = max(1, self.steps // LOGGED_LINES)
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without the wrapper of several processes."""
+        return self.accelerator.unwrap_model(self.network)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training text so far."""
+        return self.step * self.settings.accumulate / self.windows
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Train to the end.
+
+        Raises:
+            TrainingError: the loss or the gradient is no longer finite.
+            Interrupted: Ctrl-C; a checkpoint was written.
+        """
+        if self.step == 0:
+            self.save_checkpoint()
+        self._tell("on_begin", self)
+        saved = time.monotonic()
+        with interruptible() as interruption:
+            while self.step < self.steps and not self._exhausted():
+                begun = time.monotonic()
+                self.network.train()
+                step = self.update()
+                self._clock(begun)
+                self._log(step)
+                self._tell("on_step", self, step._replace(seconds=self.seconds))
+                if self.step in self.evaluate_at:
+                    self._evaluate()
+                if self.step in self.evaluate_at or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.save_checkpoint()
+                    saved = time.monotonic()
+                if interruption.asked:
+                    self.save_checkpoint()
+                    self._tell("on_end", self)
+                    raise Interrupted(self.step, self.steps)
+        self._tell("on_end", self)
+
+    def update(self) -> Step:
+        """One update: the gradient of `accumulate` windows, clipped, and the optimizer's step."""
+        settings = self.settings
+        rate = self.schedule.rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        total, tokens = 0.0, 0
+        for number in range(settings.accumulate):
+            loss, count = self._window(self.step * settings.accumulate + number)
+            self.accelerator.backward(loss / settings.accumulate)
+            total, tokens = total + loss.item() / settings.accumulate, tokens + count
+        norm = float(self.accelerator.clip_grad_norm_(self.parameters, settings.clip or math.inf))  # pyright: ignore
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise self._non_finite(total)
+        self.optimizer.step()
+        self.step += 1
+        return Step(self.step, total, rate, norm, tokens, self.seconds)
+
+    def _window(self, number: int) -> tuple[Tensor, int]:
+        update = number % self.windows
+        if update == 0:
+            self.carried = None
+        span = self.bptt.span(update)
+        window = self.stream.window(span.begin, span.end)
+        device = self.accelerator.device
+        inputs, targets = window.inputs.to(device), window.targets[span.score - span.begin :].to(device)
+        reset = None if window.reset is None else window.reset.to(device)
+        with self.accelerator.autocast():
+            output, self.carried = self.bptt.run(self.network, span, inputs, self.carried, reset=reset)
+            return self.task.loss(output, targets), targets.numel() * self.accelerator.num_processes
+
+    def _non_finite(self, loss: float) -> TrainingError:
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        rate = self.optimizer.param_groups[0]["lr"]
+        where = f" The last good checkpoint is kept in {self.folder.path}." if self.folder else ""
+        return TrainingError(
+            f"The {what} is not a finite number at step {self.step + 1} of {self.steps} (learning rate {rate:.2g}). "
+            f"Try --learning-rate {rate / 10:.2g}, a smaller --clip, or --warmup 200.{where}"
+        )
+
+    def _exhausted(self) -> bool:
+        return self.settings.patience is not None and self.stalled >= self.settings.patience
+
+    # -- measuring and remembering ------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        begun = time.monotonic()
+        dev_loss = self.task.evaluate(self.bare_network, "dev")
+        self._clock(begun)
+        measured = math.isfinite(dev_loss)
+        is_best = dev_loss < self.best_loss or not measured
+        if measured:
+            self.schedule.evaluated(dev_loss)
+            self.stalled = 0 if is_best else self.stalled + 1
+        if is_best:
+            self.best_loss, self.best_step = (dev_loss if measured else math.inf), self.step
+            self._save_model(dev_loss)
+        if self.folder and self.accelerator.is_main_process:
+            self.folder.append("metrics.jsonl", {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss})
+        self._tell("on_evaluation", self, dev_loss, is_best)
+        sample = self.task.sample(self.bare_network, self.settings.seed + self.step)
+        if sample is not None:
+            sample = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss, **sample}
+            if self.folder and self.accelerator.is_main_process:
+                self.folder.append("samples.jsonl", sample)
+            self._tell("on_sample", self, sample)
+
+    def _log(self, step: Step) -> None:
+        interval = self._interval
+        interval["loss"] += step.loss
+        interval["steps"] += 1
+        interval["tokens"] += step.tokens
+        if self.step % self.log_every:
+            return
+        elapsed = max(self.seconds - interval["seconds"], 1e-9)
+        record = {
+            "step": self.step,
+            "seconds": round(self.seconds, 3),
+            "epoch": round(self.epoch, 5),
+            "train_loss": interval["loss"] / interval["steps"],
+            "lr": step.learning_rate,
+            "grad_norm": step.grad_norm,
+            "grad_norm_clipped": min(step.grad_norm, self.settings.clip or math.inf),
+            "tokens_per_second": round(interval["tokens"] / elapsed, 1),
+        }
+        self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": self.seconds}
+        if self.folder and self.accelerator.is_main_process:
+            self.folder.append("metrics.jsonl", record)
+
+    def _clock(self, begun: float) -> None:
+        self.seconds += time.monotonic() - begun
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        if self.accelerator.is_main_process:
+            for callback in self.callbacks:
+                getattr(callback, event)(*arguments)
+
+    def _save_model(self, dev_loss: float) -> None:
+        if self.folder and self.accelerator.is_main_process:
+            about = {"step": str(self.step), "dev_loss": f"{dev_loss:.6g}"}
+            self.folder.save_model(self.bare_network.state_dict(), about)
+
+    def save_checkpoint(self) -> None:
+        """Write everything that the rest of the run depends on."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        self.folder.save_checkpoint(
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "network": self.bare_network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "carried": self.carried,
+                "interval": self._interval,
+                "best": [self.best_loss, self.best_step, self.stalled],
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            }
+        )
+
+    def load_checkpoint(self, state: dict[str, Any]) -> None:
+        """Continue where a checkpoint was written."""
+        device = self.accelerator.device
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.bare_network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.carried = _to(state["carried"], device)
+        self._interval = state["interval"]
+        self.best_loss, self.best_step, self.stalled = state["best"]
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+def calibrate(task: Task, settings: TrainingSettings) -> int:
+    """How many steps fit into `settings.minutes`, evaluations included; measured on a network that is thrown away."""
+    assert settings.minutes is not None
+    trainer = Trainer(task, dataclasses.replace(settings, steps=10**9), None)
+    budget = settings.minutes * 60
+    trainer.network.train()
+    for _ in range(3):
+        trainer.update()
+    begun, count = time.monotonic(), 0
+    while count < 5 or time.monotonic() - begun < min(4.0, budget / 20):
+        trainer.update()
+        count += 1
+    per_step = (time.monotonic() - begun) / count
+    begun = time.monotonic()
+    task.evaluate(trainer.bare_network, "dev")
+    per_evaluation = time.monotonic() - begun
+    return max(1, int((budget - settings.evaluations * per_evaluation) / per_step))
+
+
+def _accelerator(settings: TrainingSettings) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # the precision of an earlier run in the same process must not bind this one
+    precision = "bf16" if settings.precision == "bfloat16" else "no"
+    accelerator = Accelerator(mixed_precision=precision, cpu=settings.device == "cpu")
+    if settings.device not in ("auto", accelerator.device.type):
+        raise UsageError(f"--device {settings.device} is not there; this machine has {accelerator.device.type}.")
+    return accelerator
+
+
+def _to(state: Any, device: torch.device) -> Any:
+    if isinstance(state, Tensor):
+        return state.to(device)
+    return None if state is None else tuple(_to(s, device) for s in state)
