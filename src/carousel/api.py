@@ -17,7 +17,7 @@ import torch
 
 from .cells.base import Cell
 from .cells.loading import CellSource, load_cell
-from .data.text import STDLIB, TextCorpus, load_text
+from .data.text import STDLIB, TextCorpus, describe, load_text
 from .data.tokenizers import Tokenizer, tokenizer_from_dict
 from .errors import DataError, RunFolderError, TrainingError, UsageError
 from .nn import LanguageModel
@@ -78,6 +78,7 @@ def train(
     _set_threads(settings)
     task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
     network = task.check()
+    _note(callbacks, *corpus.notes, describe(corpus))
     folder = RunFolder.create(out if out is not None else _free_folder(f"{corpus.name}-{source.short_name}"))
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
     origin = {
@@ -92,12 +93,14 @@ def train(
     }
     with folder.locked():
         folder.write_json("tokenizer.json", corpus.tokenizer.to_dict())
-        folder.write_json("network.json", describe_network(network, source))
+        about = describe_network(network, source)
+        folder.write_json("network.json", about)
         folder.write_json("env.json", environment())
         folder.write_json("findings.json", [])
         if source.is_own:
             folder.write_text("cell.py.txt", source.text or "")
-        settings = _with_steps(task, settings, folder, origin)
+        _note(callbacks, f"{settings.network.cell} with {about['parameters']:,} parameters, run folder {folder.path}")
+        settings = _with_steps(task, settings, folder, origin, callbacks)
         return _fit(Trainer(task, settings.training, folder, callbacks), task, folder, source)
 
 
@@ -126,7 +129,10 @@ def resume(
     settings = Settings.from_dict(config)
     source = _cell_of(config, cell, folder)
     with folder.locked():
-        checkpoint, _ = folder.load_checkpoint()
+        checkpoint, notes = folder.load_checkpoint()
+        if checkpoint is not None and notes:
+            notes.append(f"Going on from the checkpoint before it, step {checkpoint['step']:,}.")
+        _note(callbacks, *notes)
         origin = {key: config[key] for key in ("corpus", "own_cell")}
         sources = config["corpus"]["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
         corpus = _read(sources, settings)
@@ -137,7 +143,7 @@ def resume(
             )
         _set_threads(settings)
         task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
-        settings = _with_steps(task, settings, folder, origin)
+        settings = _with_steps(task, settings, folder, origin, callbacks)
         trainer = Trainer(task, settings.training, folder, callbacks)
         if checkpoint is not None:
             trainer.load_checkpoint(checkpoint)
@@ -284,11 +290,24 @@ def _set_threads(settings: Settings) -> None:
         torch.set_num_threads(settings.training.threads)
 
 
-def _with_steps(task: LanguageModelTask, settings: Settings, folder: RunFolder, origin: dict[str, Any]) -> Settings:
+def _note(callbacks: Sequence[Callback], *sentences: str) -> None:
+    for sentence in sentences:
+        for callback in callbacks:
+            callback.on_note(sentence)
+
+
+def _with_steps(
+    task: LanguageModelTask,
+    settings: Settings,
+    folder: RunFolder,
+    origin: dict[str, Any],
+    callbacks: Sequence[Callback],
+) -> Settings:
     """Settings with the number of steps; written before and after, so that a kill in between loses nothing."""
     if settings.training.steps is None:
         settings = settings.resolved(minutes=settings.training.minutes or DEFAULT_MINUTES)
         folder.write_config({**settings.to_dict(), **origin})
+        _note(callbacks, f"Measuring how many steps fit into {settings.training.minutes:g} minutes ...")
         settings = settings.resolved(steps=calibrate(task, settings.training))
     folder.write_config({**settings.to_dict(), **origin})
     return settings

@@ -43,8 +43,8 @@ class NetworkSettings:
 
     cell: str = "lstm"
     """A cell's name, or FILE.py:Class for your own."""
-    cell_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the cell, as KEY VALUE pairs."""
+    cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
+    """Options of the cell, as pairs: --cell-options activation relu bias false."""
     hidden_size: int = 384
     """Units per layer."""
     layers: int = 1

@@ -55,7 +55,7 @@ def check_input(
 
 
 def _alike(cells: list[Cell]) -> bool:
-    first, *others = ([*c.state_shapes.items(), *c.taps.items()] for c in cells)
+    first, *others = ((list(c.state_shapes.items()), dict(c.delays)) for c in cells)
     return all(layout == first for layout in others)
 
 

@@ -142,7 +142,7 @@ def compact(value: float | None, digits: int = 4) -> str:
     if value and not 1e-4 <= abs(value) < 1e12:
         mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
         power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return f"{_trim(mantissa)}·10{power}".replace("-", "−")
+        return f"{_trim(mantissa)}·10{power}".replace("-", "−").replace("−1·10", "−10").removeprefix("1·")
     value += 0.0  # no "−0"
     places = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
     return _trim(f"{value:,.{places}f}").replace("-", "−")
@@ -217,7 +217,7 @@ def _rate_chart(span: Span, rate: Series) -> Chart | None:
         return None
 
     def draw(ax: Axes, canvas: _Canvas) -> None:
-        _axes(ax, canvas, span, min(0.0, rate.values.min()), 1.06 * rate.values.max() or 1.0)
+        _axes(ax, canvas, span, min(0.0, rate.values.min()), 1.06 * max(0.0, rate.values.max()) or 1.0)
         ax.set_title("size of an update", loc="left")
         _line(ax, _thin(rate, canvas.bins), COLORS["train"])
 
@@ -332,7 +332,8 @@ def _mark_lost(ax: Axes, data: Series) -> None:
 def _limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, float, bool]:
     """Bottom and top of the loss axis, and whether it is logarithmic; lone outliers of the raw loss may leave it."""
     calm = (smooth or train).values
-    inner = np.quantile(train.values, [0.005, 0.995]) if smooth else calm
+    outer = max(1, len(train) // 200)
+    inner = np.sort(train.values)[outer:-outer] if smooth else calm
     values = np.concatenate([calm, inner, dev.values])
     low, high = float(values.min()), float(values.max())
     if low > 0 and high > 20 * low:
@@ -342,17 +343,23 @@ def _limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, f
 
 
 def _smooth(data: Series, most: int = 1_200) -> Series | None:
-    """A moving median: deaf to lone spikes, and centered, so a falling loss is not drawn late. None for few points."""
+    """A moving mean of the middle half: deaf to lone spikes, and centered, so that a falling loss is not drawn late."""
     if len(data) < 40:
         return None
     if len(data) > most:
         parts = np.array_split(np.arange(len(data)), most)
-        steps, values = (np.array([np.median(all_[part]) for part in parts]) for all_ in (data.steps, data.values))
+        steps, values = (np.array([_middle(all_[part]) for part in parts]) for all_ in (data.steps, data.values))
         steps[[0, -1]] = data.steps[[0, -1]]
         data = Series(steps, values)
     count, reach = len(data), max(2, len(data) // 60)
     windows = (data.values[max(0, place - reach) : place + min(place, reach) + 1] for place in range(count))
-    return Series(data.steps, np.array([np.median(window) for window in windows]))
+    return Series(data.steps, np.array([_middle(window) for window in windows]))
+
+
+def _middle(values: np.ndarray) -> float:
+    """The mean without the lowest and the highest quarter."""
+    quarter = (len(values) + 1) // 4
+    return float(np.sort(values)[quarter : len(values) - quarter].mean())
 
 
 def _upper_edge(data: Series, bins: int = 60) -> Series:

@@ -137,7 +137,7 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
     if loss is not None:
         step = _first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
         where = f", best at step {compact(step, 9)}" if step is not None else ""
-        note = f"Surprise per {unit} on text not learned from{where}. Lower is better."
+        note = f"Surprise per {unit} on held-out text{where}. Lower is better."
     else:
         label = "Train loss"
         loss = _first_finite(data.summary.get("final_train_loss"), train.values[-1] if len(train) else None)
@@ -148,7 +148,7 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
         note = "e to the power of the loss: as unsure as choosing evenly among this many words."
         even = f" Guessing evenly: {size:,}." if guess and size else ""
         return [first, Tile("Perplexity", _perplexity(loss), "words", note + even)]
-    note = "The loss divided by ln\u00a02: the size to which this network could compress the text."
+    note = "The loss divided by ln\u00a02: what a compressor built on this network would need."
     even = f" Guessing evenly: {_bits(math.log(size))}." if guess and size else ""
     return [first, Tile(f"Bits per {unit}", _bits(loss), "bits", note + even)]
 

@@ -44,7 +44,9 @@ def report_data(folder: RunFolder) -> ReportData:
         config={k: v for k, v in config.items() if k != "format"},
         environment=env,
         reproduce=[env.get("command", "")] if env.get("command") else [],
-        next_commands=next_commands(run, own) if finished else [(again, "go on from the last checkpoint"), *next_commands(run, own)],
+        next_commands=next_commands(run, own)
+        if finished
+        else [(again, "go on from the last checkpoint"), *next_commands(run, own)],
     )
 
 

@@ -65,7 +65,7 @@ class LanguageModelTask:
         self, tokenizer: Any, tokens: np.ndarray, documents: np.ndarray, settings: Settings, cell: CellSource
     ):
         self.tokenizer, self.tokens, self.documents = tokenizer, tokens, documents
-        self.settings, self.cell = settings, cell
+        self.settings, self.cell, self.unit = settings, cell, tokenizer.unit
         self.parts = split_by_position(len(tokens), dev=settings.data.dev, test=settings.data.test)
         window, train = settings.training.window, self.parts["train"].tokens
         if train <= window:

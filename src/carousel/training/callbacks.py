@@ -29,6 +29,9 @@ class Step(NamedTuple):
 class Callback:
     """Derive from it and override what you need; nothing here changes the run."""
 
+    def on_note(self, text: str) -> None:
+        """A sentence for the person in front: what was inferred, what is being done."""
+
     def on_begin(self, trainer: Trainer) -> None:
         """Before the first step of this process; `trainer.step` is above zero when the run is resumed."""
 

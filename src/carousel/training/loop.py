@@ -30,6 +30,7 @@ class Stream(Protocol):
     """Parallel sequences that are read forward."""
 
     length: int
+    batch: int
 
     def window(self, begin: int, end: int) -> Any:
         """`inputs`, `targets` and `reset` (or None) of these steps, time first."""
@@ -38,6 +39,9 @@ class Stream(Protocol):
 
 class Task(Protocol):
     """What the loop needs to know about the problem."""
+
+    unit: str
+    """What a token is: "character", "word", "step"."""
 
     def network(self) -> nn.Module:
         """A new network; random draws come from torch's global generator."""

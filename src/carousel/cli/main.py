@@ -1,0 +1,73 @@
+"""`carousel VERB …`: finds the verb's file and turns errors into sentences. PyTorch is loaded by the verbs that need it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+import traceback
+import warnings
+
+from carousel import __version__
+from carousel.errors import CarouselError
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "train": "train a recurrent network on your text",
+    "resume": "continue a run that was stopped or killed",
+    "sample": "let a trained network write",
+    "report": "write a run's page anew",
+    "recipe": "list and run the classic systems with their published numbers",
+}
+
+HELP = f"""Carousel {__version__}: write a recurrent cell as its equations, train it on your own files, see why it learns.
+
+usage: carousel VERB [OPTIONS]
+
+{chr(10).join(f"  {verb:<8} {about}" for verb, about in VERBS.items())}
+
+`carousel VERB --help` explains a verb. `--debug` with any verb shows the traceback of an error.
+Begin with: carousel train python-stdlib --minutes 2
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 fine, 1 the work failed, 2 wrong use, 130 stopped with Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"Did you mean `carousel {near[0]}`?" if near else f"The verbs are {', '.join(VERBS)}."
+        print(f"carousel: there is no verb {verb!r}. {hint}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(f"carousel.cli.{verb}").run(rest) or 0
+    except CarouselError as error:
+        return _explain(error, str(error), error.exit_code, debug)
+    except KeyboardInterrupt as stop:
+        return _explain(stop, str(stop) or "Stopped.", 130, debug)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone, as in `carousel sample RUN | head`
+        return 0
+    except MemoryError as error:
+        return _explain(error, "The memory of this machine is used up; try a smaller --batch or --hidden-size.", 1, debug)
+    except Exception as error:
+        summary = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _explain(error, f"Something that Carousel did not expect: {summary} (--debug shows where).", 1, debug)
+
+
+def _explain(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"carousel: {message}", file=sys.stderr)
+    return code

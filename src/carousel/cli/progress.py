@@ -1,0 +1,131 @@
+"""What a person sees while a network is trained: a bar that moves, the loss that falls, samples that improve."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from ..report import next_commands
+from ..training import Callback, Step, Trainer
+
+if TYPE_CHECKING:
+    from ..api import Run
+
+__all__ = ["Progress"]
+
+
+class Progress(Callback):
+    """A context manager: the bar is shown inside it."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.bars = Bars(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("[bold]{task.fields[loss]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=self.console,
+            refresh_per_second=5,
+        )
+        self.loss = math.nan
+        self.tokens, self.since, self.unit = 0, 0.0, "token"
+
+    def __enter__(self) -> Progress:
+        self.bars.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.__exit__(kind, error, trace)
+
+    def on_note(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        self.console.print(text, markup=False)
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Show the bar."""
+        self.unit = trainer.task.unit
+        self.bar = self.bars.add_task("", total=trainer.steps, completed=trainer.step, loss="", speed="")
+        self.since = trainer.seconds
+        settings = trainer.settings
+        self.on_note(
+            f"{trainer.steps:,} steps of {trainer.stream.batch} x {settings.window} {self.unit}s, "
+            f"{settings.optimizer} {settings.learning_rate:g} {settings.schedule}"
+            + (f", from step {trainer.step:,}" if trainer.step else "")
+        )
+
+    def on_step(self, trainer: Trainer, step: Step) -> None:
+        """Move the bar; the loss shown is a running mean over about 50 steps."""
+        self.loss = step.loss if math.isnan(self.loss) else self.loss + (step.loss - self.loss) / 50
+        self.tokens += step.tokens
+        speed = self.tokens / max(step.seconds - self.since, 1e-9)
+        self.bars.update(
+            self.bar,
+            completed=step.step,
+            loss=in_brief(self.loss, self.unit),
+            speed=f"{speed:,.0f} {short(self.unit)}/s",
+        )
+
+    def on_evaluation(self, trainer: Trainer, dev_loss: float, is_best: bool) -> None:
+        """A line with the dev loss."""
+        if math.isfinite(dev_loss):
+            line = f"step {trainer.step:,}: dev loss {in_words(dev_loss, self.unit)}"
+            self.console.print(f"[bold]{line}[/bold]" + ("" if is_best else "  (not better)"))
+
+    def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
+        """A few lines of what the network writes now."""
+        lines = "".join(c if c.isprintable() or c == "\n" else "·" for c in sample["text"]).split("\n")
+        shown = [line[: self.console.width - 5] for line in lines if line.strip()][:5]
+        self.console.print("\n".join(f"  [dim]│[/dim] {escape(line)}" for line in shown))
+
+    def close(self, run: Run) -> None:
+        """After training: the result, one more sample, the page, and what to type next."""
+        status = run.status
+        best = status["best_dev_loss"]
+        self.console.print()
+        if best is not None:
+            self.console.print(
+                f"[bold]Best dev loss {in_words(best, self.unit)}[/bold] at step {status['best_step']:,} of "
+                f"{status['steps']:,}, {_duration(status['seconds'])}.",
+                soft_wrap=True,
+            )
+        if status["test_loss"] is not None:
+            self.console.print(f"Test loss {in_words(status['test_loss'], self.unit)}.")
+        self.console.print(f"Report: {run.path / 'report.html'}", soft_wrap=True)
+        self.console.print("\nNext:")
+        own = f" --cell {run.config['network']['cell']}" if run.config["own_cell"] else ""
+        for command, about in next_commands(run.path, own):
+            self.console.print(f"  {command}", style="cyan", soft_wrap=True, markup=False)
+            self.console.print(f"      {about}", style="dim", markup=False)
+
+
+def in_words(loss: float, unit: str) -> str:
+    """A loss in nats with the unit that people compare: bits per character, or perplexity for words."""
+    if unit == "word":
+        return f"{loss:.3f} nats (perplexity {math.exp(min(loss, 700)):,.1f})"
+    return f"{loss:.3f} nats ({loss / math.log(2):.2f} bits per {unit})"
+
+
+def in_brief(loss: float, unit: str) -> str:
+    """The same for the narrow bar."""
+    if unit == "word":
+        return f"{loss:.3f} nats, perplexity {math.exp(min(loss, 700)):,.0f}"
+    return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{unit[:4]}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
+def short(unit: str) -> str:
+    """A token's unit as it is written before `/s`."""
+    return {"character": "chars", "byte": "bytes", "word": "words"}.get(unit, f"{unit}s")

@@ -1,0 +1,40 @@
+"""`carousel resume RUN`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import tyro
+
+from .parse import parse
+
+__all__ = ["run"]
+
+
+def run(arguments: list[str]) -> None:
+    """Parse and continue."""
+    parse("resume", _resume, arguments)
+
+
+def _resume(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    cell: str | None = None,
+    data: str | None = None,
+) -> None:
+    """Continue a run that was stopped or killed; it ends with the weights it would have had without.
+
+    Args:
+        run: The run folder.
+        cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
+        data: Where the text is now, if it was moved.
+    """
+    from ..api import load, resume
+    from .progress import Progress
+
+    status = load(run).status
+    if status.get("status") == "finished":
+        print(f"{run} is finished: all {status['steps']:,} steps are done. `carousel sample {run}` lets it write.")
+        return
+    with Progress() as progress:
+        finished = resume(run, cell=cell, data=data, callbacks=[progress])
+    progress.close(finished)
