@@ -9,6 +9,11 @@ settings.register_profile("carousel", derandomize=True, deadline=None, max_examp
 settings.load_profile("carousel")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """PyTorch says once per process, and so in whichever test comes first, that oneDNN has no projections."""
+    config.addinivalue_line("filterwarnings", "ignore:LSTM with projections is not supported with oneDNN")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     import torch

@@ -21,12 +21,12 @@ from .data.text import STDLIB, TextCorpus, describe, load_text
 from .data.tokenizers import Tokenizer, tokenizer_from_dict
 from .errors import DataError, RunFolderError, TrainingError, UsageError
 from .nn import LanguageModel
-from .report import write_run_report
+from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
 from .tasks.language_model import LanguageModelTask, build_network, describe_network
 from .tasks.sampling import Sampler
-from .training import Callback, Interrupted, Trainer, calibrate
+from .training import Callback, Interrupted, Trainer, calibrate, check_device
 
 __all__ = ["Run", "load", "resume", "train"]
 
@@ -71,6 +71,7 @@ def train(
         settings = Settings.of(**options)
     elif options:
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
+    check_device(settings.training.device)
     source = load_cell(cell if cell is not None else settings.network.cell)
     settings = replace(settings, network=replace(settings.network, cell=source.name))
     sources = [data] if isinstance(data, str | Path) else list(data)
@@ -138,8 +139,8 @@ def resume(
         corpus = _read(sources, settings)
         if corpus.digest != config["corpus"]["digest"]:
             raise DataError(
-                f"The text {', '.join(map(str, sources))} has changed since {run} was begun, so the run can't go on as it "
-                "was. Restore it, or start a new run."
+                f"The text {', '.join(map(str, sources))} has changed since {run} was begun, so the run can't go "
+                "on as it was. Restore it, or start a new run."
             )
         _set_threads(settings)
         task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
@@ -209,7 +210,7 @@ class Run:
         """Text <-> token ids."""
         stored = self._folder.read_json("tokenizer.json")
         if stored is None:
-            raise RunFolderError(f"{self.path} has no tokenizer.json; the run was stopped before it began. Train again.")
+            raise RunFolderError(f"{self.path} was stopped before it began (no tokenizer.json); train again.")
         return tokenizer_from_dict(stored)
 
     @property
@@ -228,9 +229,10 @@ class Run:
             try:
                 network.load_state_dict(tensors)
             except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
                 raise RunFolderError(
-                    f"The weights in {self.path} don't fit the cell {source.name}: {str(error).splitlines()[-1].strip()}. "
-                    "Give the cell as it was when the run was trained."
+                    f"The weights in {self.path} don't fit the cell {source.name}: {reason} Give the cell as it was when "
+                    "the run was trained."
                 ) from error
             self._model = network.to(next(iter(tensors.values())).dtype).eval()
         return self._model
@@ -262,13 +264,15 @@ class Run:
         Raises:
             DataError: the prompt has characters that the model does not know.
         """
-        return "".join(
-            self.stream(count, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        )
+        return "".join(self.stream(count, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
 
     def report(self) -> Path:
         """Write `report.html` anew and return where it is."""
         return write_run_report(self._folder)
+
+    def next_commands(self) -> list[tuple[str, str]]:
+        """What to type next on the command line, and what it does."""
+        return next_commands(self._folder)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -319,9 +323,10 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
     try:
         trainer.fit()
     except Interrupted as stop:
-        _write_status(trainer, folder, "stopped", str(stop))
+        message = f"{stop} Continue with `{resume_command(folder)}`."
+        _write_status(trainer, folder, "stopped", message)
         run.report()
-        raise
+        raise Interrupted(message) from None
     except TrainingError as error:
         _write_status(trainer, folder, "failed", str(error))
         finding = {
@@ -364,7 +369,8 @@ def _cell_of(config: dict[str, Any], cell: str | type[Cell] | None, folder: RunF
     name, own = config["network"]["cell"], config.get("own_cell")
     if cell is None and own is not None:
         raise UsageError(
-            f"{folder.path} was trained with your own cell; give it again, as --cell {name} (stored code is never executed)."
+            f"{folder.path} was trained with your own cell; give it again, as --cell {name} (stored code is never "
+            "executed)."
         )
     source = load_cell(name if cell is None else cell)
     if own is None and source.name != name:

@@ -32,7 +32,7 @@ class DataSettings:
     words: Literal["words", "spaces"] = "words"
     """Words only: cut at word borders and punctuation, or at white space (text that is already tokenized)."""
     dev: float = 0.1
-    """Share of the text, taken from its end, that measures progress and is never trained on (at most 200,000 tokens)."""
+    """Share of the text, from its end, that measures progress and is never trained on (at most 200,000 tokens)."""
     test: float = 0.0
     """Share of the text after the dev part, evaluated once, when training has ended."""
 
@@ -65,7 +65,7 @@ class TrainingSettings:
     """Time for training and evaluation; turned into a number of steps by a short calibration. 5 if neither is given."""
     steps: int | None = None
     """Number of updates, instead of --minutes."""
-    batch: int = 32
+    batch: int = 16
     """Parallel streams: as many positions of the text are read side by side."""
     window: int = 64
     """k1: tokens between two updates."""
@@ -77,7 +77,7 @@ class TrainingSettings:
     """Step size at its highest."""
     momentum: float = 0.0
     """Of sgd."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     """Of adamw (decoupled) and sgd (L2)."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0 does not clip."""
@@ -89,6 +89,8 @@ class TrainingSettings:
     """Windows whose gradients are averaged for one update."""
     evaluations: int = 8
     """How often the dev loss is measured over the run."""
+    checkpoint_seconds: float = 30.0
+    """How often everything is saved for `carousel resume`, besides at every evaluation."""
     patience: int | None = None
     """Stop after this many evaluations without a better dev loss."""
     seed: int = 0
@@ -204,6 +206,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "warmup": _at_least(0),
     "accumulate": _at_least(1),
     "evaluations": _at_least(1),
+    "checkpoint_seconds": _NOT_NEGATIVE,
     "patience": _at_least(1),
     "seed": _at_least(0),
     "threads": _at_least(1),

@@ -63,9 +63,7 @@ def start(layer: Recurrent, batch: int, dtype: torch.dtype = torch.float64) -> t
 def random_state(layer: Recurrent, batch: int, *, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
     """Random states in the layout of a `State`, that ask for a gradient."""
     shapes = [s.shape for s in start(layer, batch, dtype)]
-    return tuple(
-        (0.5 * normal(*shape, seed=seed + n, dtype=dtype)).requires_grad_() for n, shape in enumerate(shapes)
-    )
+    return tuple((0.5 * normal(*shape, seed=seed + n, dtype=dtype)).requires_grad_() for n, shape in enumerate(shapes))
 
 
 def run_alone(

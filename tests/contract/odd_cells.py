@@ -31,8 +31,10 @@ class TwoStates(Cell):
         other = 2 * hidden_size + 1
         self.state_sizes = {"a": hidden_size, "b": other}
         self.output_size = hidden_size + 1
-        self.ax, self.aa, self.ab = weight(hidden_size, input_size), weight(hidden_size, hidden_size), weight(
-            hidden_size, other
+        self.ax, self.aa, self.ab = (
+            weight(hidden_size, input_size),
+            weight(hidden_size, hidden_size),
+            weight(hidden_size, other),
         )
         self.ba, self.bb = weight(other, hidden_size), weight(other, other)
 
@@ -63,7 +65,11 @@ class WithoutInput(Cell):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__(input_size, hidden_size)
-        self.wx, self.wh, self.b = weight(hidden_size, input_size), weight(hidden_size, hidden_size), weight(hidden_size)
+        self.wx, self.wh, self.b = (
+            weight(hidden_size, input_size),
+            weight(hidden_size, hidden_size),
+            weight(hidden_size),
+        )
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (h,) = state
@@ -85,9 +91,7 @@ class Noisy(Cell):
         noise = torch.randn(time, batch, self.hidden_size, generator=generator, dtype=w.dtype)
         return {"w": w}, {"noise": noise}
 
-    def step(
-        self, x: Tensor, state: tuple[Tensor, ...], extra: dict[str, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], extra: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (h,) = state
         h = torch.tanh(x @ self.wx.T + h @ extra["w"].T + 0.1 * extra["noise"])
         return h, (h,)
@@ -122,8 +126,10 @@ class DelayOnOne(Cell):
         super().__init__(input_size, hidden_size)
         self.state_sizes = {"a": hidden_size, "b": 2}
         self.delays = {"b": (3, 2)}
-        self.ax, self.aa, self.b3 = weight(hidden_size, input_size), weight(hidden_size, hidden_size), weight(
-            hidden_size, 2
+        self.ax, self.aa, self.b3 = (
+            weight(hidden_size, input_size),
+            weight(hidden_size, hidden_size),
+            weight(hidden_size, 2),
         )
         self.b2, self.ba = weight(2, 2), weight(2, hidden_size)
 

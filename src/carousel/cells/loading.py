@@ -16,7 +16,7 @@ from ..errors import CellError, UsageError
 from .base import Cell
 from .registry import REGISTRY, find
 
-__all__ = ["CellSource", "load_cell"]
+__all__ = ["CellSource", "blame", "load_cell"]
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,15 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        line = _line_in(path, error)
-        raise CellError(f"{path}{line} does not import: {type(error).__name__}: {error}. Mend it and try again.") from error
+        raise CellError(f"{blame(path, error)}. The file does not import; mend it and try again.") from error
     return module
 
 
-def _line_in(path: Path, error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f", line {error.lineno},"
-    trace, line = error.__traceback__, None
+def blame(path: Path, error: BaseException) -> str:
+    """`FILE, line N: KIND: message`: the last line of the user's file that an error came through."""
+    line, trace = error.lineno if isinstance(error, SyntaxError) else None, error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f", line {line}," if line else ""
+    return f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}"

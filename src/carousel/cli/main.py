@@ -1,4 +1,7 @@
-"""`carousel VERB …`: finds the verb's file and turns errors into sentences. PyTorch is loaded by the verbs that need it."""
+"""`carousel VERB …`: finds the verb's file and turns errors into sentences.
+
+PyTorch is loaded by the verbs that need it, when they need it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ VERBS = {
     "recipe": "list and run the classic systems with their published numbers",
 }
 
-HELP = f"""Carousel {__version__}: write a recurrent cell as its equations, train it on your own files, see why it learns.
+HELP = f"""Carousel {__version__}: write a recurrent cell as its equations, train it on your own files, look inside.
 
 usage: carousel VERB [OPTIONS]
 
@@ -37,7 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -51,7 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"carousel: there is no verb {verb!r}. {hint}", file=sys.stderr)
         return 2
     try:
-        return importlib.import_module(f"carousel.cli.{verb}").run(rest) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+            return importlib.import_module(f"carousel.cli.{verb}").run(rest) or 0
     except CarouselError as error:
         return _explain(error, str(error), error.exit_code, debug)
     except KeyboardInterrupt as stop:
@@ -60,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()  # whoever read our output has gone, as in `carousel sample RUN | head`
         return 0
     except MemoryError as error:
-        return _explain(error, "The memory of this machine is used up; try a smaller --batch or --hidden-size.", 1, debug)
+        message = "The memory of this machine is used up; try a smaller --batch or --hidden-size."
+        return _explain(error, message, 1, debug)
     except Exception as error:
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
         return _explain(error, f"Something that Carousel did not expect: {summary} (--debug shows where).", 1, debug)

@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from ..report import next_commands
 from ..training import Callback, Step, Trainer
 
 if TYPE_CHECKING:
@@ -102,8 +101,7 @@ class Progress(Callback):
             self.console.print(f"Test loss {in_words(status['test_loss'], self.unit)}.")
         self.console.print(f"Report: {run.path / 'report.html'}", soft_wrap=True)
         self.console.print("\nNext:")
-        own = f" --cell {run.config['network']['cell']}" if run.config["own_cell"] else ""
-        for command, about in next_commands(run.path, own):
+        for command, about in run.next_commands():
             self.console.print(f"  {command}", style="cyan", soft_wrap=True, markup=False)
             self.console.print(f"      {about}", style="dim", markup=False)
 

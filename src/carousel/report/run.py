@@ -1,4 +1,4 @@
-"""A run folder -> the data of its report."""
+"""A run folder -> the data of its report, and the commands that go on from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from ..runs import RunFolder
 from .page import ReportData, write_report
 
-__all__ = ["report_data", "write_run_report"]
+__all__ = ["next_commands", "report_data", "resume_command", "write_run_report"]
+
+_UNITS = {"char": "character", "byte": "byte", "word": "word"}
 
 
 def write_run_report(folder: RunFolder) -> Path:
@@ -20,40 +22,47 @@ def write_run_report(folder: RunFolder) -> Path:
 def report_data(folder: RunFolder) -> ReportData:
     """Everything the page shows."""
     config, status = folder.config, folder.read_json("status.json", {})
-    network = folder.read_json("network.json", {})
-    env = folder.read_json("env.json", {})
-    metrics = folder.lines("metrics.jsonl")
-    net, run = config["network"], folder.path
-    own = f" --cell {net['cell']}" if config.get("own_cell") else ""
-    again = f"carousel resume {run}{own}"
-    finished = status.get("status") == "finished"
+    network, env = folder.read_json("network.json", {}), folder.read_json("env.json", {})
+    after = next_commands(folder)
+    if status.get("status") != "finished":
+        after.insert(0, (resume_command(folder), "go on from the last checkpoint"))
     return ReportData(
-        title=f"{config['corpus']['name']} · {net['cell']} {net['hidden_size']}",
-        name=str(run),
+        title=f"{config['corpus']['name']} · {config['network']['cell']} {config['network']['hidden_size']}",
+        name=str(folder.path),
         status=status.get("status", "running"),
         message=status.get("message"),
-        unit={"char": "character", "byte": "byte", "word": "word"}[config["data"]["level"]],
+        unit=_UNITS[config["data"]["level"]],
         vocabulary_size=network.get("vocabulary"),
         parameters=network.get("parameters"),
-        summary={k: v for k, v in status.items() if v is not None},
-        metrics=metrics,
+        summary={key: value for key, value in status.items() if value is not None},
+        metrics=folder.lines("metrics.jsonl"),
         samples=folder.lines("samples.jsonl"),
         findings=folder.read_json("findings.json", []),
         network=[tuple(layer) for layer in network.get("layers", [])],
         equations=network.get("equations", ""),
-        config={k: v for k, v in config.items() if k != "format"},
+        config={key: value for key, value in config.items() if key != "format"},
         environment=env,
-        reproduce=[env.get("command", "")] if env.get("command") else [],
-        next_commands=next_commands(run, own)
-        if finished
-        else [(again, "go on from the last checkpoint"), *next_commands(run, own)],
+        reproduce=[env["command"]] if env.get("command") else [],
+        next_commands=after,
     )
 
 
-def next_commands(run: Path, own: str = "") -> list[tuple[str, str]]:
-    """What a person may want to type after training; `own` is the option that names the user's cell."""
+def resume_command(folder: RunFolder) -> str:
+    """What to type to continue a run."""
+    return f"carousel resume {_with_cell(folder)}"
+
+
+def next_commands(folder: RunFolder) -> list[tuple[str, str]]:
+    """What a person may want to type after training, and what it does."""
+    run = _with_cell(folder)
     return [
-        (f"carousel sample {run}{own} --chars 500", "let the network write"),
-        (f'carousel sample {run}{own} --prompt "The " --temperature 0.5', "go on from your own words, more carefully"),
-        (f"carousel report {run}", "write the page anew"),
+        (f"carousel sample {run} --chars 500", "let the network write"),
+        (f'carousel sample {run} --prompt "The " --temperature 0.5', "go on from your own words, more carefully"),
+        (f"carousel report {folder.path}", "write the page anew"),
     ]
+
+
+def _with_cell(folder: RunFolder) -> str:
+    """The run as the commands take it, with the option that names the user's own cell."""
+    config = folder.config
+    return f"{folder.path} --cell {config['network']['cell']}" if config.get("own_cell") else str(folder.path)

@@ -8,8 +8,8 @@
     cell.py.txt         source of the user's own cell, for the record: never executed
     report.html
 
-Every file is replaced atomically; the `.jsonl` files grow line by line, and lines beyond the checkpoint are cut off when
-a run is resumed. Nothing in the folder executes code when it is loaded.
+Every file is replaced atomically; the `.jsonl` files grow line by line, and lines beyond the checkpoint are cut off
+when a run is resumed. Nothing in the folder executes code when it is loaded.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise RunFolderError(f"{self.path} is being trained by another process; wait for it or stop it.") from error
+                message = f"{self.path} is being trained by another process; wait for it or stop it."
+                raise RunFolderError(message) from error
             yield
 
     # -- small documents ----------------------------------------------------------------------------------------------
@@ -189,7 +190,8 @@ class RunFolder:
             ) from error
         except (OSError, SafetensorError) as error:
             raise RunFolderError(
-                f"{path} is damaged: {_one_line(error)}. `carousel resume {self.path}` writes it again from the checkpoint."
+                f"{path} is damaged: {_one_line(error)}. `carousel resume {self.path}` writes it again from the "
+                "checkpoint."
             ) from error
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:

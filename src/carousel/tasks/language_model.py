@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cells.loading import CellSource
+from ..cells.loading import CellSource, blame
 from ..data.streams import IGNORED, TokenStreams, split_by_position
-from ..errors import CellError, DataError
+from ..errors import CarouselError, CellError, DataError
 from ..nn import LanguageModel, Recurrent
 from ..settings import NetworkSettings, Settings
 from .sampling import Sampler
@@ -61,17 +61,15 @@ class LanguageModelTask:
         DataError: the text is shorter than one window.
     """
 
-    def __init__(
-        self, tokenizer: Any, tokens: np.ndarray, documents: np.ndarray, settings: Settings, cell: CellSource
-    ):
+    def __init__(self, tokenizer: Any, tokens: np.ndarray, documents: np.ndarray, settings: Settings, cell: CellSource):
         self.tokenizer, self.tokens, self.documents = tokenizer, tokens, documents
         self.settings, self.cell, self.unit = settings, cell, tokenizer.unit
         self.parts = split_by_position(len(tokens), dev=settings.data.dev, test=settings.data.test)
         window, train = settings.training.window, self.parts["train"].tokens
         if train <= window:
             raise DataError(
-                f"The text has {len(tokens):,} {tokenizer.unit}s, {train:,} of them for training; that is less than one "
-                f"window of {window} and the {tokenizer.unit} after it. Give more text or a smaller --window."
+                f"The text has {len(tokens):,} {tokenizer.unit}s, {train:,} of them for training; that is less than "
+                f"one window of {window} and the {tokenizer.unit} after it. Give more text or a smaller --window."
             )
         self.batch = min(settings.training.batch, (train - 1) // window)
         """Parallel streams, lowered where the text would not fill them."""
@@ -118,9 +116,16 @@ class LanguageModelTask:
 
     def check(self) -> LanguageModel:
         """A network that ran for one step, so that a cell that breaks its contract is found before training begins."""
-        network = self.network()
-        with torch.no_grad():
-            network(torch.zeros(1, 2, dtype=torch.int64))
+        try:
+            network = self.network()
+            with torch.no_grad():
+                network(torch.zeros(1, 2, dtype=torch.int64))
+        except CarouselError:
+            raise
+        except Exception as error:
+            if self.cell.path is None:
+                raise
+            raise CellError(f"{blame(self.cell.path, error)}. The cell {self.cell.name} does not run.") from error
         return network
 
 
@@ -130,7 +135,9 @@ def describe_network(network: LanguageModel, cell: CellSource) -> dict[str, Any]
     first = cell.cell_class.__name__
     layers = [("recurrent", f"{first}, {len(recurrent.cells)} layer(s) of {recurrent.cells[0].hidden_size}")]
     embedding = network.embedding
-    entry = ("one-hot", f"{vocabulary}") if embedding is None else ("embedding", f"{vocabulary} × {embedding.embedding_dim}")
+    entry = ("one-hot", f"{vocabulary}")
+    if embedding is not None:
+        entry = ("embedding", f"{vocabulary} × {embedding.embedding_dim}")
     layers = [entry, *layers, ("scores", f"{recurrent.output_size} → {vocabulary}, softmax")]
     return {
         "parameters": sum(p.numel() for p in network.parameters()),

@@ -16,7 +16,12 @@ __all__ = ["Sampler", "choose"]
 
 
 def choose(
-    scores: np.ndarray, uniform: float, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    scores: np.ndarray,
+    uniform: float,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
 ) -> int:
     r"""Draw a token from softmax(scores / temperature), restricted to the likeliest ones.
 
@@ -81,7 +86,7 @@ class Sampler:
         unknown = self.tokenizer.unknown(prompt)
         if unknown and self.tokenizer.level != "word":
             shown = ", ".join(repr(u) for u in unknown[:10])
-            raise DataError(f"The model does not know {shown}: they are not in the text it was trained on. Leave them out.")
+            raise DataError(f"The model does not know {shown}: not in the text it was trained on. Leave them out.")
         ids = self.tokenizer.encode(prompt).tolist() if prompt else [self._first()]
         return self._generate(ids, count, np.random.default_rng(seed), temperature, top_k, top_p)
 
@@ -104,7 +109,8 @@ class Sampler:
         for uniform in random.random(count):
             with torch.inference_mode():
                 scores, state = network(tokens, state)
-            token = choose(scores[-1, 0].float().cpu().numpy(), uniform, temperature=temperature, top_k=top_k, top_p=top_p)
+            last = scores[-1, 0].float().cpu().numpy()
+            token = choose(last, uniform, temperature=temperature, top_k=top_k, top_p=top_p)
             tokens = torch.tensor([[token]], device=device)
             yield decoder.feed(token)
         yield decoder.finish()

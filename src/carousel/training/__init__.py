@@ -2,7 +2,7 @@
 
 from .callbacks import Callback, Step
 from .interrupt import Interrupted
-from .loop import Stream, Task, Trainer, calibrate
+from .loop import Stream, Task, Trainer, calibrate, check_device
 from .optim import Schedule, optimizer
 from .tbptt import Span, TruncatedBPTT
 
@@ -17,5 +17,6 @@ __all__ = [
     "Trainer",
     "TruncatedBPTT",
     "calibrate",
+    "check_device",
     "optimizer",
 ]

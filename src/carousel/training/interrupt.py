@@ -13,10 +13,6 @@ __all__ = ["Interrupted", "interruptible"]
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by the user, after a checkpoint was written."""
 
-    def __init__(self, step: int, steps: int):
-        super().__init__(f"Stopped at step {step:,} of {steps:,}; everything is saved.")
-        self.step, self.steps = step, steps
-
 
 class _Interruption:
     asked = False

@@ -19,9 +19,8 @@ from .interrupt import Interrupted, interruptible
 from .optim import Schedule, optimizer
 from .tbptt import TruncatedBPTT
 
-__all__ = ["Stream", "Task", "Trainer", "calibrate"]
+__all__ = ["Stream", "Task", "Trainer", "calibrate", "check_device"]
 
-CHECKPOINT_SECONDS = 30.0
 LOGGED_LINES = 2000
 """A run writes at most about this many lines of metrics."""
 
@@ -131,13 +130,13 @@ class Trainer:
                 self._tell("on_step", self, step._replace(seconds=self.seconds))
                 if self.step in self.evaluate_at:
                     self._evaluate()
-                if self.step in self.evaluate_at or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if self.step in self.evaluate_at or time.monotonic() - saved >= self.settings.checkpoint_seconds:
                     self.save_checkpoint()
                     saved = time.monotonic()
                 if interruption.asked:
                     self.save_checkpoint()
                     self._tell("on_end", self)
-                    raise Interrupted(self.step, self.steps)
+                    raise Interrupted(f"Stopped at step {self.step:,} of {self.steps:,}; everything is saved.")
         self._tell("on_end", self)
 
     def update(self) -> Step:
@@ -302,10 +301,14 @@ def _accelerator(settings: TrainingSettings) -> Any:
 
     AcceleratorState._reset_state()  # the precision of an earlier run in the same process must not bind this one
     precision = "bf16" if settings.precision == "bfloat16" else "no"
-    accelerator = Accelerator(mixed_precision=precision, cpu=settings.device == "cpu")
-    if settings.device not in ("auto", accelerator.device.type):
-        raise UsageError(f"--device {settings.device} is not there; this machine has {accelerator.device.type}.")
-    return accelerator
+    return Accelerator(mixed_precision=precision, cpu=settings.device == "cpu")
+
+
+def check_device(name: str) -> None:
+    """Raise a UsageError unless `name` is "auto" or a device of this machine."""
+    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+    if name not in ("auto", *there):
+        raise UsageError(f"--device {name} is not there; this machine has {', '.join(there)}.")
 
 
 def _to(state: Any, device: torch.device) -> Any:

@@ -14,10 +14,13 @@ __all__ = ["Schedule", "optimizer"]
 
 
 def optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """The update rule: adamw (Loshchilov & Hutter 2019), adagrad (Duchi et al. 2011), sgd with momentum (Polyak 1964)."""
+    """The update rule.
+
+    adamw: Loshchilov & Hutter 2019, with β2 = 0.99 instead of 0.999, which learns text faster in short runs; adagrad: Duchi, Hazan & Singer 2011; sgd, with momentum: Polyak 1964.
+    """
     chosen, rate = [p for p in parameters if p.requires_grad], settings.learning_rate
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(chosen, lr=rate, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(chosen, lr=rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99))
     if settings.optimizer == "adagrad":
         return torch.optim.Adagrad(chosen, lr=rate)
     return torch.optim.SGD(chosen, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay)

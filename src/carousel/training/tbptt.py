@@ -35,11 +35,12 @@ class TruncatedBPTT:
 
     Update u ends at step e = (u+1)·k1. Its gradient is
 
-    .. math:: \frac{∂}{∂θ} \sum_{t=e-k_1+1}^{e} L_t \qquad \text{with the state before step } \max(0, e-k_2) \text{ held constant.}
+    .. math:: \frac{∂}{∂θ} \sum_{t=e-k_1+1}^{e} L_t
 
-    With k2 at least the length of the stream this is full backpropagation through time, one piece of the loss at a time.
-    The state is carried from update to update and detached. With k2 > k1 the steps before the scored ones are run
-    again, with the present weights, from the state that was carried there; the cost is k2/k1 times that of k1 = k2.
+    with the state before step max(0, e-k2) held constant. With k2 at least the length of the stream this is full
+    backpropagation through time, one piece of the loss at a time. The state is carried from update to update and
+    detached. With k2 > k1 the steps before the scored ones are run again, with the present weights, from the state that
+    was carried there; the cost is k2/k1 times that of k1 = k2.
 
     Args:
         k1: steps between two updates.

@@ -1,0 +1,97 @@
+"""`carousel recipe list` and `carousel recipe run NAME`."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from typing import Annotated, Any
+
+import tyro
+
+from ..errors import CarouselError, UsageError
+from .parse import parse
+
+__all__ = ["run"]
+
+
+def run(arguments: list[str]) -> None:
+    """Parse and do what the second word says; help for both without it."""
+    actions = {"list": _list, "run": _run}
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        for action, function in actions.items():
+            with contextlib.suppress(SystemExit):
+                parse(f"recipe {action}", function, ["--help"])
+        return
+    action, *rest = arguments
+    if action not in actions:
+        near = difflib.get_close_matches(action, actions, n=1)
+        hint = f"Did you mean `carousel recipe {near[0]}`?" if near else f"There are {' and '.join(actions)}."
+        raise UsageError(f"There is no `carousel recipe {action}`. {hint}")
+    parse(f"recipe {action}", actions[action], rest)
+
+
+def _list() -> None:
+    """List the recipes: classic systems with their published numbers, and how many claims the stored run met."""
+    from .. import recipes
+
+    rows = []
+    for name in recipes.names():
+        result = recipes.stored(name)
+        met = f"met {_met(result)}" if result else "not stored"
+        rows.append((name, recipes.title(name), met, result["date"][:10] if result else ""))
+    _table(("recipe", "what it is", "stored result", "date"), rows)
+
+
+def _run(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    smoke: bool = False,
+    data_dir: str | None = None,
+    out: str | None = None,
+    store: bool = False,
+) -> None:
+    """Run a recipe and hold what it measures against what is expected. A stopped run goes on where it was.
+
+    Args:
+        name: The recipe; `carousel recipe list` has them.
+        smoke: Only see that everything works, in seconds.
+        data_dir: The folder with the data sets.
+        out: Folder for the output; by default runs/recipes/NAME.
+        store: For maintainers: copy the result into the source tree.
+    """
+    from .. import recipes
+
+    print(recipes.title(name))
+    result = recipes.run(name, smoke=smoke, data_dir=data_dir, out=out, store=store)
+    print()
+    rows = [
+        (claim["what"], _short(claim["expected"]), _short(claim["measured"]), "yes" if claim["met"] else "NO")
+        for claim in result["claims"]
+    ]
+    _table(("claim", "expected", "measured", "met"), rows)
+    print(f"{result['seconds']:,.0f} seconds; the result is in {out or f'runs/recipes/{name}'}/result.json")
+    if store:
+        print(f"It is stored in {recipes.folder_of(name)}.")
+    missed = recipes.unmet(result)
+    if missed:
+        details = "; ".join(f"{c['what']}: expected {c['expected']}, measured {_short(c['measured'])}" for c in missed)
+        raise CarouselError(f"{name} met {_met(result)} claims. Not met: {details}.")
+
+
+def _met(result: dict[str, Any]) -> str:
+    return f"{sum(claim['met'] for claim in result['claims'])}/{len(result['claims'])}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False).print(table)

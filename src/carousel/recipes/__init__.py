@@ -1,0 +1,17 @@
+"""The classic systems with their published numbers: one folder each, with its run file, its page and its stored result.
+
+    run.py        one function, `run(recipe)`, written with Carousel's public names only
+    README.md     the idea, the equations, what to look at; between two markers the table of the stored result
+    result.json   what a full run measured, against what was expected and why
+
+Example:
+    >>> import carousel
+    >>> carousel.recipes.names()
+    ['hello', 'min-char-rnn']
+    >>> result = carousel.recipes.run("hello", smoke=True)    # doctest: +SKIP
+"""
+
+from .recipe import Recipe
+from .runner import claims_in_markdown, folder_of, names, run, stored, title, unmet
+
+__all__ = ["Recipe", "claims_in_markdown", "folder_of", "names", "run", "stored", "title", "unmet"]

@@ -1,0 +1,175 @@
+"""`Recipe`: what a recipe's `run(recipe)` is given."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carousel.errors import UsageError
+from carousel.runs import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Recipe"]
+
+
+class Recipe:
+    """A recipe that is being run: its data, its output folder, its claims.
+
+    Args:
+        name: the recipe's name.
+        source: the folder with its `run.py`.
+        out: the folder for its output; made where it does not exist.
+        smoke: a run of seconds that only shows that everything works.
+        data_dir: where data sets lie.
+
+    Attributes:
+        claims: what was recorded with `claim`.
+        kept: the files of `figure` and `text`, which are stored with the result.
+
+    Raises:
+        UsageError: `out` or `data_dir` is a file, or can't be used.
+
+    Example:
+        >>> import carousel
+        >>> def run(recipe: carousel.recipes.Recipe) -> None:       # all of a run.py
+        ...     error = abs(sum(0.5**k for k in range(1, 20 if recipe.smoke else 50)) - 1)
+        ...     recipe.claim("|1/2 + 1/4 + … - 1|", "< 1e-5", error, error < 1e-5, source="geometric series")
+    """
+
+    def __init__(self, name: str, source: Path, out: Path, *, smoke: bool = False, data_dir: Path | None = None):
+        self.name, self.source, self.out, self.smoke = name, source, out, smoke
+        self.claims: list[dict[str, Any]] = []
+        self.kept: list[str] = []
+        self._data_dir = data_dir
+        self._digests = {"run": _digest([p for p in source.rglob("*.py") if "__pycache__" not in p.parts])}
+        self._since = time.perf_counter()
+        if data_dir is not None and not data_dir.is_dir():
+            raise UsageError(f"There is no folder {data_dir}; give the folder with the data sets as --data-dir DIR.")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"The folder {out} can't be made ({error.strerror}); give another one as --out DIR.") from None
+
+    # -- what goes in -------------------------------------------------------------------------------------------------
+
+    def has_data(self, path: str) -> bool:
+        """Whether `path`, such as "text/tinyshakespeare.txt", is there below the data folder."""
+        return self._data_dir is not None and (self._data_dir / path).exists()
+
+    def data(self, path: str) -> Path:
+        """A file or folder below the data folder.
+
+        Raises:
+            UsageError: it is not there; the sentence says how to give the data folder.
+        """
+        if self._data_dir is None or not self.has_data(path):
+            where = "no data folder was given" if self._data_dir is None else f"it is not in {self._data_dir}"
+            raise UsageError(
+                f"The recipe {self.name} needs {path}, but {where}; give the folder that holds it as --data-dir DIR "
+                f"({self.source / 'README.md'} says where the data come from)."
+            )
+        found = self._data_dir / path
+        self._digests[path] = _digest([p for p in found.rglob("*") if p.is_file()] if found.is_dir() else [found])
+        return found
+
+    # -- what is seen while it runs -----------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Print."""
+        print(text, flush=True)
+
+    def steps(self, begin: int, end: int, what: str = "") -> Iterator[int]:
+        """`range(begin, end)`, behind a progress bar where a person is watching."""
+        from rich.progress import track
+
+        watched = sys.stdout.isatty()
+        yield from track(range(begin, end), what or self.name, end, begin, disable=not watched, transient=True)
+
+    # -- what comes out -----------------------------------------------------------------------------------------------
+
+    def claim(self, what: str, expected: Any, measured: Any, met: Any, source: str) -> None:
+        """Record what was expected and what was measured.
+
+        Args:
+            what: the quantity, with its unit.
+            expected: a number, or a condition in words such as "< 0.01".
+            measured: a number, or a short text.
+            met: a truth value, computed from what was measured.
+            source: where the expectation comes from: a publication, a derivation, a computation.
+        """
+        values = {"what": what, "expected": _plain(expected), "measured": _plain(measured)}
+        self.claims.append({**values, "met": bool(met), "source": source})
+
+    def figure(self, figure: Figure, name: str) -> Path:
+        """Save a `matplotlib.figure.Figure`; `name` ends in .svg or .png. The same figure gives the same bytes."""
+        import matplotlib
+
+        options = {"metadata": {"Date": None}} if name.endswith(".svg") else {}
+        with matplotlib.rc_context({"svg.hashsalt": "carousel", "svg.fonttype": "none"}):
+            figure.savefig(self.out / name, **options)
+        return self._keep(name)
+
+    def text(self, text: str, name: str) -> Path:
+        """Save a short text, such as samples."""
+        RunFolder(self.out).write_text(name, text)
+        return self._keep(name)
+
+    def _keep(self, name: str) -> Path:
+        self.kept += [] if name in self.kept else [name]
+        return self.out / name
+
+    # -- going on after a stop ----------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time of this run, with that of the stopped runs that it continues."""
+        return time.perf_counter() - self._since
+
+    def state(self, name: str) -> Path:
+        """A folder below `out` for what lets a stopped run go on; removed when the run has finished."""
+        path = self.out / "state" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint of tensors, numbers and texts; a kill at any moment leaves a good one."""
+        about = {"smoke": self.smoke, "digests": self._digests, "seconds": self.seconds}
+        RunFolder(self.state(name)).save_checkpoint({**about, "state": state})
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """What was saved last, or None. Call it when all `data` have been asked for.
+
+        A checkpoint of other data, of another run file or of a smoke run (in a full one) is not used.
+        """
+        saved, notes = RunFolder(self.state(name)).load_checkpoint()
+        for note in notes:
+            self.say(note)
+        if saved is None or saved["smoke"] != self.smoke or saved["digests"] != self._digests:
+            return None
+        self._since -= saved["seconds"]
+        return saved["state"]
+
+    def forget(self) -> None:
+        """Remove what `state` and `save` left."""
+        shutil.rmtree(self.out / "state", ignore_errors=True)
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows it; NumPy's and PyTorch's numbers become Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,127 @@
+"""Finding, running and storing recipes. Nothing here imports PyTorch before a recipe is run."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from carousel.errors import UsageError
+from carousel.runs import RunFolder, environment
+
+from .recipe import Recipe
+
+__all__ = ["claims_in_markdown", "folder_of", "names", "run", "stored", "title", "unmet"]
+
+HOME = Path(__file__).parent
+BEGIN, END = "<!-- result -->", "<!-- end of result -->"
+
+
+def names() -> list[str]:
+    """The names of all recipes."""
+    return sorted(path.parent.name for path in HOME.glob("*/run.py"))
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a recipe.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"The recipes are {', '.join(names())}."
+        raise UsageError(f"There is no recipe {name!r}. {hint}")
+    return HOME / name
+
+
+def title(name: str) -> str:
+    """The first heading of a recipe's page."""
+    page = (folder_of(name) / "README.md").read_text(encoding="utf-8")
+    return next((line.lstrip("# ") for line in page.splitlines() if line.startswith("#")), "")
+
+
+def stored(name: str) -> dict[str, Any] | None:
+    """The result of the full run that is stored with a recipe, or None."""
+    return RunFolder(folder_of(name)).read_json("result.json")
+
+
+def unmet(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The claims of a result that are not met."""
+    return [claim for claim in result["claims"] if not claim["met"]]
+
+
+def run(
+    name: str,
+    *,
+    smoke: bool = False,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    store: bool = False,
+) -> dict[str, Any]:
+    """Run a recipe; what it writes lies in `out`, a stopped run goes on from its last checkpoint there.
+
+    Args:
+        name: one of `names()`.
+        smoke: a run of seconds that only shows that everything works.
+        data_dir: the folder with the data sets.
+        out: the folder for the output, by default `runs/recipes/NAME`; a result that is there is replaced.
+        store: copy the result, its figures and texts into the recipe's own folder, and write its page's table anew.
+
+    Returns:
+        What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`.
+
+    Raises:
+        UsageError: there is no such recipe, its data are missing, or a smoke run is to be stored.
+    """
+    source = folder_of(name)
+    if store and smoke:
+        raise UsageError("A smoke run measures nothing worth keeping, so it can't be stored; leave out --smoke or --store.")
+    if store and not os.access(source, os.W_OK):
+        raise UsageError(f"The folder {source} can't be written; --store is for a source tree of your own.")
+    out = Path("runs/recipes") / name if out is None else Path(out)
+    recipe = Recipe(name, source, out, smoke=smoke, data_dir=None if data_dir is None else Path(data_dir))
+    try:
+        importlib.import_module(f"carousel.recipes.{name}.run").run(recipe)
+    except KeyboardInterrupt as stop:
+        again = "The same command goes on from the last checkpoint." if (recipe.out / "state").exists() else ""
+        raise KeyboardInterrupt(f"Stopped. {again}".strip()) from stop
+    about = environment()
+    result = {
+        "name": name,
+        "claims": recipe.claims,
+        "seconds": round(recipe.seconds, 2),
+        **{key: about[key] for key in ("threads", "versions", "date")},
+        "smoke": smoke,
+    }
+    RunFolder(recipe.out).write_json("result.json", result)
+    recipe.forget()
+    if store:
+        _store(recipe, result)
+    return result
+
+
+def _store(recipe: Recipe, result: dict[str, Any]) -> None:
+    for name in ("result.json", *recipe.kept):
+        shutil.copyfile(recipe.out / name, recipe.source / name)
+    page = recipe.source / "README.md"
+    table = f"{BEGIN}\n{claims_in_markdown(result)}\n{END}"
+    text = re.sub(f"{BEGIN}.*?{END}", lambda _: table, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    RunFolder(recipe.source).write_text("README.md", text)
+
+
+def claims_in_markdown(result: dict[str, Any]) -> str:
+    """The table of a recipe's page, between its two markers."""
+    rows = [["what", "expected", "measured", "met", "where the expectation comes from"], ["---"] * 5]
+    for claim in result["claims"]:
+        measured = f"{claim['measured']:.4g}" if isinstance(claim["measured"], float) else str(claim["measured"])
+        met = "yes" if claim["met"] else "**no**"
+        rows.append([claim["what"], str(claim["expected"]), measured, met, claim["source"]])
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    lines += ["", f"Measured on {result['date'][:10]} in {result['seconds']:,.0f} s on {threads}, PyTorch {result['versions']['torch']}."]
+    return "\n".join(lines)

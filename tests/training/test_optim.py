@@ -1,0 +1,83 @@
+"""Schedules are functions of the step; update rules are the textbook's."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from carousel.settings import Settings
+from carousel.training.optim import Schedule, optimizer
+
+
+def schedule(**options: object) -> Schedule:
+    return Schedule(Settings.of(steps=100, learning_rate=0.5, **options).training)
+
+
+def test_linear_falls_to_zero() -> None:
+    s = schedule(schedule="linear")
+    assert s.rate(0) == 0.5
+    assert s.rate(50) == pytest.approx(0.25)
+    assert s.rate(99) == pytest.approx(0.005)
+
+
+def test_cosine_is_half_a_cosine() -> None:
+    s = schedule(schedule="cosine")
+    assert [s.rate(t) for t in (0, 25, 50)] == pytest.approx([0.5, 0.25 * (1 + math.cos(math.pi / 4)), 0.25])
+
+
+def test_warmup_rises_linearly_then_hands_over() -> None:
+    s = schedule(schedule="constant", warmup=10)
+    assert [s.rate(t) for t in (0, 4, 9, 10, 99)] == pytest.approx([0.05, 0.25, 0.5, 0.5, 0.5])
+
+
+def test_plateau_halves_after_two_evaluations_without_progress() -> None:
+    s = schedule(schedule="plateau")
+    rates = []
+    for loss in (2.0, 1.5, 1.6, 1.5, 1.4, 1.45, 1.45, 1.45, 1.45):
+        s.evaluated(loss)
+        rates.append(s.rate(10))
+    assert rates == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125, 0.0625]
+
+
+def test_schedule_continues_from_its_state() -> None:
+    s = schedule(schedule="plateau")
+    for loss in (1.0, 1.1, 1.2, 1.3):
+        s.evaluated(loss)
+    again = schedule(schedule="plateau")
+    again.load_state_dict(s.state_dict())
+    for one in (s, again):
+        one.evaluated(1.4)
+    assert again.rate(0) == s.rate(0) == 0.125
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adagrad", "adamw"])
+def test_update_rules_against_their_equations(kind: str) -> None:
+    settings = Settings.of(optimizer=kind, learning_rate=0.1, momentum=0.9, weight_decay=0.01, steps=1).training
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    rule = optimizer([w], settings)
+    expected, memory, second = w.detach().clone(), torch.zeros(2).double(), torch.zeros(2).double()
+    for t, g in enumerate(([0.3, -0.1], [0.2, 0.4], [-0.5, 0.1]), start=1):
+        gradient = torch.tensor(g, dtype=torch.float64)
+        w.grad = gradient.clone()
+        rule.step()
+        if kind == "sgd":
+            gradient = gradient + 0.01 * expected
+            memory = gradient if t == 1 else 0.9 * memory + gradient
+            expected = expected - 0.1 * memory
+        elif kind == "adagrad":
+            second = second + gradient**2
+            expected = expected - 0.1 * gradient / (second.sqrt() + 1e-10)
+        else:
+            expected = expected * (1 - 0.1 * 0.01)
+            memory, second = 0.9 * memory + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
+            corrected = memory / (1 - 0.9**t), second / (1 - 0.99**t)
+            expected = expected - 0.1 * corrected[0] / (corrected[1].sqrt() + 1e-8)
+        torch.testing.assert_close(w.detach(), expected, rtol=1e-12, atol=0)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    rule = optimizer([frozen, torch.nn.Parameter(torch.zeros(1))], Settings.of(steps=1).training)
+    assert sum(len(group["params"]) for group in rule.param_groups) == 1
