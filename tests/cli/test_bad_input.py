@@ -148,7 +148,7 @@ class TestRunFolder:
         real, written = os.fsync, []
 
         def fsync(handle: int) -> None:
-            written.append(os.readlink(f"/proc/self/fd/{handle}"))
+            written.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
             if sum("last.ckpt" in name for name in written) >= 3:
                 raise OSError(errno.ENOSPC, "No space left on device")
             real(handle)

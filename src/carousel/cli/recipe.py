@@ -60,7 +60,7 @@ def _run(
     """
     from .. import recipes
 
-    print(recipes.title(name))
+    print(f"{name}: {recipes.title(name)}\n")
     result = recipes.run(name, smoke=smoke, data_dir=data_dir, out=out, store=store)
     print()
     rows = [

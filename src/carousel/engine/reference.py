@@ -38,7 +38,7 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
         fresh = [list(s.unbind(0)) if d else [s] for s, d in zip(initial, delayed, strict=True)]
     constants, per_step = _begin(cell, sequence)
     outputs: list[Tensor] = []
-    steps: tuple[list[Tensor], ...] = tuple([] for _ in lines)
+    steps: tuple[list[tuple[Tensor, Tensor]], ...] = tuple([] for _ in lines)
 
     for t, x_t in enumerate(x.unbind(0)):
         if fresh is not None and reset is not None:
@@ -56,10 +56,10 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
         lines = moved
         outputs.append(output)
         if sequence.record:
-            for kept, line in zip(steps, lines, strict=True):
-                if line[0].requires_grad:
-                    line[0].retain_grad()
-                kept.append(line[0])
+            for kept, line, made in zip(steps, lines, new, strict=True):
+                if made.requires_grad:
+                    made.retain_grad()
+                kept.append((line[0], made))
 
     final = tuple(torch.stack(line) if d else line[0] for line, d in zip(lines, delayed, strict=True))
     return Result(torch.stack(outputs), final, steps if sequence.record else None)

@@ -43,12 +43,13 @@ class Result:
     Attributes:
         output: (time, batch, output_size).
         state: the last state, in the layout of `Sequence.state`.
-        steps: on request, for every state the tensors of all steps, each (batch, *shape), which keep their gradient.
+        steps: on request, for every state and step, the state (batch, *shape) and the tensor that the cell made, whose
+            `grad` will be the total gradient. They differ where a row has ended: the state stays, what is made is unused.
     """
 
     output: Tensor
     state: tuple[Tensor, ...]
-    steps: tuple[list[Tensor], ...] | None = None
+    steps: tuple[list[tuple[Tensor, Tensor]], ...] | None = None
 
 
 def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:

@@ -3,7 +3,8 @@
 from .language_model import LanguageModel
 from .layout import State
 from .recurrent import Recurrent
+from .stepper import Stepper
 from .torch_like import GRU, LSTM, RNN
 from .trajectory import Trajectory
 
-__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "Recurrent", "State", "Trajectory"]
+__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "Recurrent", "State", "Stepper", "Trajectory"]

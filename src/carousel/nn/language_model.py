@@ -34,9 +34,11 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor, state: Any = None, *, reset: Tensor | None = None) -> tuple[Tensor, Any]:
         """Scores (time, batch, vocabulary) of the token that follows each of `tokens` (time, batch), and the state."""
-        if self.embedding is None:
-            x = F.one_hot(tokens, self.vocabulary).to(self.scores.weight.dtype)
-        else:
-            x = self.embedding(tokens)
-        y, state = self.recurrent(x, state, reset=reset)
+        y, state = self.recurrent(self.embed(tokens), state, reset=reset)
         return self.scores(F.dropout(y, self.dropout, self.training)), state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The vector of each token, (…) to (…, size)."""
+        if self.embedding is None:
+            return F.one_hot(tokens, self.vocabulary).to(self.scores.weight.dtype)
+        return self.embedding(tokens)

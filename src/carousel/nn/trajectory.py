@@ -10,14 +10,15 @@ from ..errors import CellError
 
 __all__ = ["Trajectory", "reverse_time"]
 
-Record = tuple[Cell, tuple[list[Tensor], ...] | None, Tensor | None, bool]
+Steps = list[tuple[Tensor, Tensor]]
+Record = tuple[Cell, tuple[Steps, ...] | None, Tensor | None, bool]
 
 
 class Trajectory:
     r"""States s_t and, after `backward()`, total gradients ∂L/∂s_t (through the output and through all later steps).
 
     Step t of every method is step t of the input, in the backward direction as well; beyond a sequence's length the
-    last state is repeated and its gradient is counted once, at the last position that carries it.
+    last state is repeated; its whole gradient stands at the sequence's own last step, zeros beyond.
 
     Example:
         >>> import carousel, torch
@@ -35,7 +36,7 @@ class Trajectory:
     def states(self, name: str, layer: int = 0, direction: int = 0) -> Tensor:
         """The state `name` after every step, (time, batch, *shape)."""
         steps, lengths, backward = self._find(name, layer, direction)
-        return self._in_input_order(steps, lengths, backward)
+        return self._in_input_order([state for state, _ in steps], lengths, backward)
 
     def gradients(self, name: str, layer: int = 0, direction: int = 0) -> Tensor:
         """∂L/∂(state `name`) after every step, (time, batch, *shape); zero where no path leads to the loss.
@@ -44,13 +45,12 @@ class Trajectory:
             CellError: no gradient has arrived; call `backward()` first, on a loss that depends on the output.
         """
         steps, lengths, backward = self._find(name, layer, direction)
-        if all(s.grad is None for s in steps):
+        if all(made.grad is None for _, made in steps):
             raise CellError(f"No gradient has reached state {name!r}; call backward() on a loss of the output first.")
-        return self._in_input_order(
-            [torch.zeros_like(s) if s.grad is None else s.grad for s in steps], lengths, backward
-        )
+        gradients = [torch.zeros_like(made) if made.grad is None else made.grad for _, made in steps]
+        return self._in_input_order(gradients, lengths, backward)
 
-    def _find(self, name: str, layer: int, direction: int) -> tuple[list[Tensor], Tensor | None, bool]:
+    def _find(self, name: str, layer: int, direction: int) -> tuple[Steps, Tensor | None, bool]:
         layers = len(self._records) // self._directions
         if not (0 <= layer < layers and 0 <= direction < self._directions):
             raise CellError(

@@ -6,8 +6,8 @@
 
 Example:
     >>> import carousel
-    >>> carousel.recipes.names()
-    ['hello', 'min-char-rnn']
+    >>> carousel.recipes.title("hello")
+    'four characters that need a memory'
     >>> result = carousel.recipes.run("hello", smoke=True)    # doctest: +SKIP
 """
 

@@ -56,7 +56,9 @@ class Recipe:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"The folder {out} can't be made ({error.strerror}); give another one as --out DIR.") from None
+            raise UsageError(
+                f"The folder {out} can't be made ({error.strerror}); give another one as --out DIR."
+            ) from None
 
     # -- what goes in -------------------------------------------------------------------------------------------------
 
@@ -112,9 +114,9 @@ class Recipe:
         """Save a `matplotlib.figure.Figure`; `name` ends in .svg or .png. The same figure gives the same bytes."""
         import matplotlib
 
-        options = {"metadata": {"Date": None}} if name.endswith(".svg") else {}
+        metadata = {"Date": None} if name.endswith(".svg") else None
         with matplotlib.rc_context({"svg.hashsalt": "carousel", "svg.fonttype": "none"}):
-            figure.savefig(self.out / name, **options)
+            figure.savefig(self.out / name, metadata=metadata)
         return self._keep(name)
 
     def text(self, text: str, name: str) -> Path:
@@ -134,32 +136,32 @@ class Recipe:
         return time.perf_counter() - self._since
 
     def state(self, name: str) -> Path:
-        """A folder below `out` for what lets a stopped run go on; removed when the run has finished."""
-        path = self.out / "state" / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        """A place in `out` for what lets a stopped run go on; it is removed when the run has finished."""
+        return self.out / ("state-smoke" if self.smoke else "state") / name
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint of tensors, numbers and texts; a kill at any moment leaves a good one."""
-        about = {"smoke": self.smoke, "digests": self._digests, "seconds": self.seconds}
-        RunFolder(self.state(name)).save_checkpoint({**about, "state": state})
+        """Write a checkpoint of tensors, numbers and texts into `state(name)`; a kill at any moment leaves a good one."""
+        path = self.state(name)
+        path.mkdir(parents=True, exist_ok=True)
+        RunFolder(path).save_checkpoint({"digests": self._digests, "seconds": self.seconds, "state": state})
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """What was saved last, or None. Call it when all `data` have been asked for.
-
-        A checkpoint of other data, of another run file or of a smoke run (in a full one) is not used.
-        """
+        """What was saved last by the same code with the same data, or None. Ask for all `data` before."""
         saved, notes = RunFolder(self.state(name)).load_checkpoint()
         for note in notes:
             self.say(note)
-        if saved is None or saved["smoke"] != self.smoke or saved["digests"] != self._digests:
+        if saved is None or saved["digests"] != self._digests:
             return None
         self._since -= saved["seconds"]
         return saved["state"]
 
-    def forget(self) -> None:
-        """Remove what `state` and `save` left."""
-        shutil.rmtree(self.out / "state", ignore_errors=True)
+    def can_go_on(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.state("").exists()
+
+    def finish(self) -> None:
+        """Remove what lies in `state`."""
+        shutil.rmtree(self.state(""), ignore_errors=True)
 
 
 def _digest(files: list[Path]) -> str:

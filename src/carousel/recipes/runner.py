@@ -40,9 +40,10 @@ def folder_of(name: str) -> Path:
 
 
 def title(name: str) -> str:
-    """The first heading of a recipe's page."""
+    """The first heading of a recipe's page, without the name."""
     page = (folder_of(name) / "README.md").read_text(encoding="utf-8")
-    return next((line.lstrip("# ") for line in page.splitlines() if line.startswith("#")), "")
+    heading = next((line.lstrip("# ") for line in page.splitlines() if line.startswith("#")), "")
+    return heading.removeprefix(f"{name}: ")
 
 
 def stored(name: str) -> dict[str, Any] | None:
@@ -80,7 +81,9 @@ def run(
     """
     source = folder_of(name)
     if store and smoke:
-        raise UsageError("A smoke run measures nothing worth keeping, so it can't be stored; leave out --smoke or --store.")
+        raise UsageError(
+            "A smoke run measures nothing worth keeping, so it can't be stored; leave out --smoke or --store."
+        )
     if store and not os.access(source, os.W_OK):
         raise UsageError(f"The folder {source} can't be written; --store is for a source tree of your own.")
     out = Path("runs/recipes") / name if out is None else Path(out)
@@ -88,7 +91,7 @@ def run(
     try:
         importlib.import_module(f"carousel.recipes.{name}.run").run(recipe)
     except KeyboardInterrupt as stop:
-        again = "The same command goes on from the last checkpoint." if (recipe.out / "state").exists() else ""
+        again = "The same command goes on from the last checkpoint." if recipe.can_go_on() else ""
         raise KeyboardInterrupt(f"Stopped. {again}".strip()) from stop
     about = environment()
     result = {
@@ -99,7 +102,7 @@ def run(
         "smoke": smoke,
     }
     RunFolder(recipe.out).write_json("result.json", result)
-    recipe.forget()
+    recipe.finish()
     if store:
         _store(recipe, result)
     return result
@@ -123,5 +126,5 @@ def claims_in_markdown(result: dict[str, Any]) -> str:
         rows.append([claim["what"], str(claim["expected"]), measured, met, claim["source"]])
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-    lines += ["", f"Measured on {result['date'][:10]} in {result['seconds']:,.0f} s on {threads}, PyTorch {result['versions']['torch']}."]
-    return "\n".join(lines)
+    where = f"on {threads}, PyTorch {result['versions']['torch']}"
+    return "\n".join([*lines, "", f"Measured on {result['date'][:10]} in {result['seconds']:,.0f} s {where}."])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError, UsageError
-from ..nn import LanguageModel
+from ..nn import LanguageModel, Stepper
 
 __all__ = ["Sampler", "choose"]
 
@@ -105,14 +105,14 @@ class Sampler:
     ) -> Iterator[str]:
         network, decoder = self.network.eval(), self.tokenizer.stream_decoder()
         device = next(network.parameters()).device
-        tokens, state = torch.tensor(ids, device=device).unsqueeze(1), None
+        with torch.inference_mode():
+            scores, state = network(torch.tensor(ids, device=device).unsqueeze(1))
+            stepper, last = Stepper(network.recurrent, 1, state), scores[-1]
         for uniform in random.random(count):
-            with torch.inference_mode():
-                scores, state = network(tokens, state)
-            last = scores[-1, 0].float().cpu().numpy()
-            token = choose(last, uniform, temperature=temperature, top_k=top_k, top_p=top_p)
-            tokens = torch.tensor([[token]], device=device)
+            token = choose(last[0].float().cpu().numpy(), uniform, temperature=temperature, top_k=top_k, top_p=top_p)
             yield decoder.feed(token)
+            with torch.inference_mode():
+                last = network.scores(stepper(network.embed(torch.tensor([token], device=device))))
         yield decoder.finish()
 
 

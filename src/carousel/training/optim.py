@@ -16,7 +16,8 @@ __all__ = ["Schedule", "optimizer"]
 def optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The update rule.
 
-    adamw: Loshchilov & Hutter 2019, with β2 = 0.99 instead of 0.999, which learns text faster in short runs; adagrad: Duchi, Hazan & Singer 2011; sgd, with momentum: Polyak 1964.
+    adamw: Loshchilov & Hutter 2019, with β2 = 0.99 instead of 0.999, which learns text faster in short runs;
+    adagrad: Duchi, Hazan & Singer 2011; sgd, with momentum: Polyak 1964.
     """
     chosen, rate = [p for p in parameters if p.requires_grad], settings.learning_rate
     if settings.optimizer == "adamw":

@@ -1,0 +1,156 @@
+"""The main job, measured: `python -m benchmarks.main_job [quality|overhead|sampling|all] --data FILE`.
+
+- quality: `carousel train FILE --minutes 3` with nothing else set, three seeds; dev loss in nats per character.
+- overhead: seconds per update of the training loop over seconds of the bare forward, backward, clipping and update of
+  the same model on the same windows, in turns in one process.
+- sampling: characters per second of `Run.sample` on one thread, from the model that quality left.
+
+Results go to `benchmarks/results/main_job.json`, each part under its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import carousel
+from benchmarks.timing import interleaved
+from carousel.runs import environment
+
+RESULTS = Path(__file__).parent / "results" / "main_job.json"
+
+
+def quality(data: Path, work: Path, seeds: int, minutes: float) -> dict[str, Any]:
+    """Train from the command line, as a user does."""
+    rows = []
+    for seed in range(seeds):
+        out = work / f"seed{seed}"
+        command = [sys.executable, "-m", "carousel", "train", str(data), "--minutes", str(minutes), "--out", str(out)]
+        begun = time.perf_counter()
+        subprocess.run([*command, "--seed", str(seed)], check=True, stdout=subprocess.DEVNULL)
+        run = carousel.load(out)
+        rows.append(
+            {
+                "seed": seed,
+                "dev_loss": run.status["best_dev_loss"],
+                "steps": run.status["steps"],
+                "seconds": run.status["seconds"],
+                "wall_seconds": round(time.perf_counter() - begun, 1),
+                "tokens_per_second": statistics.median(
+                    line["tokens_per_second"] for line in run.metrics if "tokens_per_second" in line
+                ),
+            }
+        )
+        print(rows[-1])
+    losses = [row["dev_loss"] for row in rows]
+    config = {key: value for group in ("network", "training") for key, value in run.config[group].items()}
+    return {"minutes": minutes, "mean_dev_loss": statistics.fmean(losses), "worst": max(losses), "runs": rows, "config": config}
+
+
+def overhead(data: Path) -> dict[str, Any]:
+    """The loop's update beside the same arithmetic without the loop."""
+    from carousel.api import _read
+    from carousel.cells.loading import load_cell
+    from carousel.runs import RunFolder
+    from carousel.settings import Settings
+    from carousel.tasks.language_model import LanguageModelTask
+    from carousel.training import Trainer
+
+    settings = Settings.of(steps=10**6, device="cpu")
+    corpus = _read([data], settings)
+    task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, load_cell("lstm"))
+    folder = RunFolder.create(tempfile.mkdtemp())
+    trainer = Trainer(task, settings.training, folder)
+    trainer.network.train()
+    torch.manual_seed(0)
+    network = task.network()
+    rule = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.1, betas=(0.9, 0.99))
+    windows = [task.stream(0, 1).window(64 * k, 64 * (k + 1)) for k in range(40)]
+    turn, state = 0, None
+
+    def bare() -> None:
+        nonlocal turn, state
+        window = windows[turn % len(windows)]
+        turn += 1
+        rule.zero_grad()
+        output, state = network(window.inputs, state)
+        torch.nn.functional.cross_entropy(output.flatten(0, 1), window.targets.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        rule.step()
+        state = tuple(s.detach() for s in state)
+
+    def loop() -> None:
+        begun = time.monotonic()
+        trainer._log(trainer.update())
+        trainer._clock(begun)
+
+    times = interleaved({"bare": bare, "loop": loop}, samples=60, warmup=5)
+    return {**times, "ratio": times["loop"]["median_s"] / times["bare"]["median_s"], "threads": torch.get_num_threads()}
+
+
+def sampling(work: Path) -> dict[str, Any]:
+    """Characters per second on one core."""
+    run = carousel.load(work / "seed0")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run.sample(500, seed=0)
+    rates = []
+    for seed in range(7):
+        begun = time.perf_counter()
+        run.sample(5000, seed=seed)
+        rates.append(5000 / (time.perf_counter() - begun))
+    torch.set_num_threads(threads)
+    return {"characters_per_second": statistics.median(rates), "slowest": min(rates), "threads": 1}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", default="all", choices=["quality", "overhead", "sampling", "all"])
+    parser.add_argument("--data", type=Path, required=True, help="a text file; the stated numbers are of tinyshakespeare")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where the runs go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=3)
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    parts = {
+        "quality": lambda: quality(options.data, options.work, options.seeds, options.minutes),
+        "overhead": lambda: overhead(options.data),
+        "sampling": lambda: sampling(options.work),
+    }
+    for name, measure in parts.items():
+        if options.part in (name, "all"):
+            print(name, "...", flush=True)
+            results[name] = {"data": options.data.name, **measure(), "environment": _where()}
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(_rounded(results), indent=1) + "\n")
+            print(json.dumps(_rounded({k: v for k, v in results[name].items() if k not in ("config", "environment")})))
+
+
+def _where() -> dict[str, Any]:
+    found = environment()
+    return {key: found[key] for key in ("date", "processor", "cpu_flags", "cores", "threads", "python", "versions")}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    if isinstance(value, float) and value and math.isfinite(value):
+        return float(f"{value:.5g}")
+    return value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Recipes as folders, as results, and from the command line."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from carousel import recipes
+from carousel.cli.main import main
+from carousel.errors import UsageError
+from carousel.recipes import runner
+from carousel.recipes.recipe import Recipe
+
+TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 60
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    (tmp_path / "data/text").mkdir(parents=True)
+    (tmp_path / "data/text/tinyshakespeare.txt").write_text(TEXT)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the recipes' home with one recipe, `own`, that other tests write."""
+    home = tmp_path / "home"
+    (home / "own").mkdir(parents=True)
+    (home / "own/README.md").write_text("# own: a title\n\n<!-- result -->\nold\n<!-- end of result -->\nmore\n")
+    (home / "own/run.py").write_text("")
+    monkeypatch.setattr(runner, "HOME", home)
+    return home / "own"
+
+
+def give(monkeypatch: pytest.MonkeyPatch, function) -> None:
+    """Let the recipe `own` be this function."""
+    monkeypatch.setattr(
+        runner.importlib, "import_module", lambda _: type("module", (), {"run": staticmethod(function)})
+    )
+
+
+def check_result(result: dict, name: str, *, smoke: bool) -> None:
+    assert list(result) == ["name", "claims", "seconds", "threads", "versions", "date", "smoke"]
+    assert (result["name"], result["smoke"]) == (name, smoke)
+    assert result["seconds"] > 0
+    assert result["threads"] >= 1
+    assert {"torch", "numpy", "carousel-nn"} <= set(result["versions"])
+    assert datetime.datetime.fromisoformat(result["date"]).tzinfo is not None
+    assert len(result["claims"]) >= 1
+    for claim in result["claims"]:
+        assert list(claim) == ["what", "expected", "measured", "met", "source"]
+        assert isinstance(claim["met"], bool)
+        assert claim["what"]
+        assert claim["source"]
+        assert isinstance(claim["measured"], str | int | float)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_has_its_page_and_a_stored_full_run(name: str) -> None:
+    folder = recipes.folder_of(name)
+    result = json.loads((folder / "result.json").read_text())
+    check_result(result, name, smoke=False)
+    assert recipes.unmet(result) == []
+    page = (folder / "README.md").read_text()
+    assert page.startswith(f"# {name}: {recipes.title(name)}\n")
+    assert recipes.claims_in_markdown(result) in page
+    assert f"carousel recipe run {name}" in page
+    lines = len((folder / "run.py").read_text().splitlines())
+    assert 60 <= lines <= 150
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_smoke_run(name: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert main(["recipe", "run", name, "--smoke", "--data-dir", str(data_dir), "--out", str(out)]) == 0
+    result = json.loads((out / "result.json").read_text())
+    check_result(result, name, smoke=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "loss.svg").read_text().startswith("<?xml")
+    assert not list(out.glob("state*"))
+    printed = capsys.readouterr().out
+    assert "expected" in printed
+    assert str(out) in printed.replace("\n", "")
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(out: Path) -> list:
+        result = recipes.run("min-char-rnn", smoke=True, data_dir=data_dir, out=out)
+        return [*result["claims"], (out / "samples.txt").read_text(), (out / "loss.svg").read_bytes()]
+
+    save = Recipe.save
+
+    def save_and_stop(self: Recipe, name: str, state: dict) -> None:
+        save(self, name, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt, match="goes on from the last checkpoint"):
+            measured(tmp_path / "stopped")
+    assert not (tmp_path / "stopped/result.json").exists()
+    loads = []
+    load = Recipe.load
+    monkeypatch.setattr(Recipe, "load", lambda self, name: loads.append(load(self, name)) or loads[-1])
+    assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
+    assert [saved and saved["done"] for saved in loads] == [100, None]
+
+
+def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
+    source, data = tmp_path / "source", tmp_path / "data"
+    for folder, file in ((source, "run.py"), (data, "a.txt")):
+        folder.mkdir()
+        (folder / file).write_text("one")
+
+    def recipe(*, smoke: bool = False) -> Recipe:
+        made = Recipe("own", source, tmp_path / "out", smoke=smoke, data_dir=data)
+        made.data("a.txt")
+        return made
+
+    begun = recipe()
+    begun.save("x", {"tensor": torch.arange(3), "text": "so far"})
+    seconds = begun.seconds
+    again = recipe()
+    saved = again.load("x")
+    assert saved is not None
+    assert saved["text"] == "so far"
+    assert saved["tensor"].tolist() == [0, 1, 2]
+    assert again.seconds > 0 < seconds
+    assert recipe().load("y") is None
+    assert recipe(smoke=True).load("x") is None
+    (data / "a.txt").write_text("two")
+    assert recipe().load("x") is None
+    (data / "a.txt").write_text("one")
+    assert recipe().load("x") is not None
+    (source / "run.py").write_text("two")
+    assert recipe().load("x") is None
+
+
+def test_list_and_help_answer_without_torch() -> None:
+    script = (
+        "import sys; from carousel.cli.main import main; codes = [main(['recipe', *a]) for a in ([], ['--help'], ['list'])];"
+        "heavy = {'torch', 'matplotlib'} & set(sys.modules); print(codes, heavy)"
+    )
+    environment = {**os.environ, "COLUMNS": "200"}
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert answer.stdout.strip().endswith("[0, 0, 0] set()"), answer.stdout
+    for expected in (
+        *recipes.names(),
+        "recipe list",
+        "recipe run",
+        "--data-dir",
+        "--store",
+        "four characters that need",
+    ):
+        assert expected in answer.stdout
+    assert answer.stderr == ""
+
+
+def test_list_shows_what_is_stored(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert "a title" in printed
+    assert "not stored" in printed
+
+
+def test_unknown_words_get_a_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "run", "helo"]) == 2
+    assert capsys.readouterr().err == "carousel: There is no recipe 'helo'. Did you mean hello?\n"
+    assert main(["recipe", "run", "../hello"]) == 2
+    assert main(["recipe", "lst"]) == 2
+    assert "Did you mean `carousel recipe list`?" in capsys.readouterr().err
+
+
+def test_missing_data_says_what_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["recipe", "run", "min-char-rnn", "--smoke", "--out", str(tmp_path / "out")]
+    assert main(run) == 2
+    message = capsys.readouterr().err
+    assert "needs text/tinyshakespeare.txt, but no data folder was given" in message
+    assert "--data-dir DIR" in message
+    assert main([*run, "--data-dir", str(tmp_path)]) == 2
+    assert f"it is not in {tmp_path}" in capsys.readouterr().err
+    assert main([*run, "--data-dir", str(tmp_path / "none")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+
+
+def test_a_smoke_run_is_not_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "run", "hello", "--smoke", "--store"]) == 2
+    assert "can't be stored" in capsys.readouterr().err
+
+
+def test_store_needs_a_folder_that_can_be_written(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UsageError, match="can't be written"):
+        recipes.run("own", store=True)
+
+
+def test_store_copies_the_result_and_writes_the_table(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(recipe: Recipe) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.add_subplot().plot([1, 2])
+        recipe.figure(figure, "line.svg")
+        recipe.text("sample\n", "sample.txt")
+        (recipe.out / "large.bin").write_text("not kept")
+        recipe.claim("a|b", "< 1", torch.tensor(0.25), torch.tensor(0.25) < 1, "a \\d derivation")
+
+    give(monkeypatch, run)
+    result = recipes.run("own", out=tmp_path / "out", store=True)
+    assert {p.name for p in own.iterdir()} == {"README.md", "run.py", "result.json", "line.svg", "sample.txt"}
+    assert recipes.stored("own") == result
+    page = (own / "README.md").read_text()
+    assert "| a\\|b | < 1 | 0.25 | yes | a \\d derivation |" in page
+    assert "old" not in page
+    assert page.endswith("\n<!-- end of result -->\nmore\n")
+    svg = (own / "line.svg").read_bytes()
+    recipes.run("own", out=tmp_path / "out", store=True)
+    assert (own / "line.svg").read_bytes() == svg
+
+
+def test_a_claim_that_is_not_met_fails_the_run(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(recipe: Recipe) -> None:
+        recipe.claim("good", 1, 1, True, "-")
+        recipe.claim("the loss", "< 1", float("nan"), float("nan") < 1, "-")
+
+    give(monkeypatch, run)
+    monkeypatch.setattr("carousel.cli.main.importlib.import_module", lambda _: sys.modules["carousel.cli.recipe"])
+    assert main(["recipe", "run", "own", "--out", str(tmp_path / "out")]) == 1
+    assert "own met 1/2 claims. Not met: the loss: expected < 1, measured nan." in capsys.readouterr().err
+    assert json.loads((tmp_path / "out/result.json").read_text())["claims"][1]["met"] is False
+    give(monkeypatch, run)
