@@ -36,7 +36,9 @@ def test_sizes(name: str, sizes: tuple[Any, Any], words: str) -> None:
 
 @pytest.mark.parametrize("projection", [4, 5, -1])
 def test_projection_as_large_as_the_memory(projection: int) -> None:
-    with pytest.raises(CellError, match=rf"projection={projection} with hidden_size=4; it must be smaller \(0 for none\)"):
+    with pytest.raises(
+        CellError, match=rf"projection={projection} with hidden_size=4; it must be smaller \(0 for none\)"
+    ):
         LSTM(3, 4, projection=projection)
     with pytest.raises(CellError, match="projection"):
         carousel.nn.LSTM(3, 4, proj_size=projection)

@@ -29,7 +29,9 @@ def test_two_names_do_not_stand_for_the_same() -> None:
 
 @pytest.mark.parametrize(("wrong", "meant"), [("lsmt", "lstm"), ("gru-reset-befor", "gru-reset-before")])
 def test_unknown_name_with_suggestion(wrong: str, meant: str) -> None:
-    with pytest.raises(UsageError, match=rf"no cell '{wrong}'. Did you mean '{meant}'\?.*rnn, .*min-gru.*FILE.py:Class"):
+    with pytest.raises(
+        UsageError, match=rf"no cell '{wrong}'. Did you mean '{meant}'\?.*rnn, .*min-gru.*FILE.py:Class"
+    ):
         find(wrong)
 
 

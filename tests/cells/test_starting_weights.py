@@ -8,6 +8,7 @@ seed is fixed, so that a test that passes does so always.
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -91,6 +92,13 @@ def test_unknown_scheme() -> None:
     with pytest.raises(UsageError, match=r"init='xaver'; the schemes are auto, he, identity, normal, .*, zeros"):
         weight(3, 4, init="xaver")
     assert issubclass(UsageError, CarouselError)
+
+
+@pytest.mark.parametrize("init", ["he", "identity", "orthogonal", "xavier"])
+def test_schemes_for_matrices_refuse_vectors(init: str) -> None:
+    for shape in ((), (3,)):
+        with pytest.raises(UsageError, match=rf"init='{init}' and the shape {re.escape(str(shape))}; .* for matrices"):
+            weight(*shape, init=init)
 
 
 @pytest.mark.parametrize("cell", [LSTM, GRU, RNN])

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ from carousel.recipes.recipe import Recipe
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 60
 
+OWN = r"""
+from matplotlib.figure import Figure
+from .beside import MEASURED
+
+def run(recipe):
+    figure = Figure()
+    figure.add_subplot().plot([1, 2])
+    recipe.figure(figure, "line.svg")
+    recipe.text("sample", "sample.txt")
+    (recipe.out / "large.bin").write_text("not kept")
+    recipe.claim("a|b", "< 1", MEASURED, MEASURED < 1, r"a \d derivation")
+"""
+
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
@@ -29,21 +43,17 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the recipes' home with one recipe, `own`, that other tests write."""
-    home = tmp_path / "home"
-    (home / "own").mkdir(parents=True)
-    (home / "own/README.md").write_text("# own: a title\n\n<!-- result -->\nold\n<!-- end of result -->\nmore\n")
-    (home / "own/run.py").write_text("")
-    monkeypatch.setattr(runner, "HOME", home)
-    return home / "own"
-
-
-def give(monkeypatch: pytest.MonkeyPatch, function) -> None:
-    """Let the recipe `own` be this function."""
-    monkeypatch.setattr(
-        runner.importlib, "import_module", lambda _: type("module", (), {"run": staticmethod(function)})
-    )
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of `own`, the one recipe of another home."""
+    folder = tmp_path / "home/own"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# own: a title\n\n<!-- result -->\nold\n<!-- end of result -->\nmore\n")
+    (folder / "run.py").write_text(OWN)
+    (folder / "beside.py").write_text("import torch\nMEASURED = torch.tensor(0.25)\n")
+    monkeypatch.setattr(runner, "HOME", folder.parent)
+    yield folder
+    for name in [name for name in sys.modules if name.startswith("carousel_recipe_own")]:
+        del sys.modules[name]
 
 
 def check_result(result: dict, name: str, *, smoke: bool) -> None:
@@ -149,7 +159,8 @@ def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
 
 def test_list_and_help_answer_without_torch() -> None:
     script = (
-        "import sys; from carousel.cli.main import main; codes = [main(['recipe', *a]) for a in ([], ['--help'], ['list'])];"
+        "import sys; from carousel.cli.main import main;"
+        "codes = [main(['recipe', *words]) for words in ([], ['--help'], ['list'])];"
         "heavy = {'torch', 'matplotlib'} & set(sys.modules); print(codes, heavy)"
     )
     environment = {**os.environ, "COLUMNS": "200"}
@@ -207,22 +218,10 @@ def test_store_needs_a_folder_that_can_be_written(own: Path, monkeypatch: pytest
         recipes.run("own", store=True)
 
 
-def test_store_copies_the_result_and_writes_the_table(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(recipe: Recipe) -> None:
-        from matplotlib.figure import Figure
-
-        figure = Figure()
-        figure.add_subplot().plot([1, 2])
-        recipe.figure(figure, "line.svg")
-        recipe.text("sample\n", "sample.txt")
-        (recipe.out / "large.bin").write_text("not kept")
-        recipe.claim("a|b", "< 1", torch.tensor(0.25), torch.tensor(0.25) < 1, "a \\d derivation")
-
-    give(monkeypatch, run)
+def test_store_copies_the_result_and_writes_the_table(own: Path, tmp_path: Path) -> None:
+    before = {p.name for p in own.glob("*.*")}
     result = recipes.run("own", out=tmp_path / "out", store=True)
-    assert {p.name for p in own.iterdir()} == {"README.md", "run.py", "result.json", "line.svg", "sample.txt"}
+    assert {p.name for p in own.glob("*.*")} - before == {"result.json", "line.svg", "sample.txt"}
     assert recipes.stored("own") == result
     page = (own / "README.md").read_text()
     assert "| a\\|b | < 1 | 0.25 | yes | a \\d derivation |" in page
@@ -233,16 +232,9 @@ def test_store_copies_the_result_and_writes_the_table(
     assert (own / "line.svg").read_bytes() == svg
 
 
-def test_a_claim_that_is_not_met_fails_the_run(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(recipe: Recipe) -> None:
-        recipe.claim("good", 1, 1, True, "-")
-        recipe.claim("the loss", "< 1", float("nan"), float("nan") < 1, "-")
-
-    give(monkeypatch, run)
-    monkeypatch.setattr("carousel.cli.main.importlib.import_module", lambda _: sys.modules["carousel.cli.recipe"])
+def test_a_claim_that_is_not_met_fails_the_run(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = '    recipe.claim("the loss", "< 1", float("nan"), float("nan") < 1, "-")\n'
+    (own / "run.py").write_text(OWN + claim)
     assert main(["recipe", "run", "own", "--out", str(tmp_path / "out")]) == 1
     assert "own met 1/2 claims. Not met: the loss: expected < 1, measured nan." in capsys.readouterr().err
     assert json.loads((tmp_path / "out/result.json").read_text())["claims"][1]["met"] is False
-    give(monkeypatch, run)

@@ -34,6 +34,8 @@ _SCHEMES: dict[str, Callable[[Tensor], object]] = {
     "zeros": nn.init.zeros_,
 }
 
+_FOR_MATRICES = ("he", "identity", "orthogonal", "xavier")
+
 
 def weight(*shape: int, init: str | float | Callable[[Tensor], object] = "auto") -> nn.Parameter:
     r"""A trainable tensor of the given shape.
@@ -52,7 +54,7 @@ def weight(*shape: int, init: str | float | Callable[[Tensor], object] = "auto")
         A `torch.nn.Parameter` of the default dtype.
 
     Raises:
-        UsageError: the name of the scheme is not known.
+        UsageError: the name of the scheme is not known, or it is for matrices and the shape is none.
 
     Example:
         >>> import carousel
@@ -61,13 +63,15 @@ def weight(*shape: int, init: str | float | Callable[[Tensor], object] = "auto")
         >>> carousel.weight(128, 64, init="orthogonal").shape
         torch.Size([128, 64])
     """
-    parameter = nn.Parameter(torch.empty(*shape))
+    parameter = nn.Parameter(torch.empty(shape))
     with torch.no_grad():
         if callable(init):
             init(parameter)
         elif isinstance(init, str):
             if init not in _SCHEMES:
                 raise UsageError(f"weight() got init={init!r}; the schemes are {', '.join(sorted(_SCHEMES))}.")
+            if init in _FOR_MATRICES and len(shape) < 2:
+                raise UsageError(f"weight() got init={init!r} and the shape {shape}; this scheme is for matrices.")
             if parameter.numel():
                 _SCHEMES[init](parameter)
         else:

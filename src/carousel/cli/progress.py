@@ -82,6 +82,8 @@ class Progress(Callback):
 
     def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
         """A few lines of what the network writes now."""
+        if sample["dev_loss"] is None:
+            self.console.print(f"[bold]step {trainer.step:,}[/bold]: it begins like this")
         lines = "".join(c if c.isprintable() or c == "\n" else "·" for c in sample["text"]).split("\n")
         shown = [line[: self.console.width - 5] for line in lines if line.strip()][:5]
         self.console.print("\n".join(f"  [dim]│[/dim] {escape(line)}" for line in shown))

@@ -140,7 +140,7 @@ class Recipe:
         return self.out / ("state-smoke" if self.smoke else "state") / name
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint of tensors, numbers and texts into `state(name)`; a kill at any moment leaves a good one."""
+        """Write a checkpoint of tensors, numbers and texts to `state(name)`; a kill at any moment leaves a good one."""
         path = self.state(name)
         path.mkdir(parents=True, exist_ok=True)
         RunFolder(path).save_checkpoint({"digests": self._digests, "seconds": self.seconds, "state": state})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from carousel.errors import UsageError
@@ -89,7 +91,7 @@ def run(
     out = Path("runs/recipes") / name if out is None else Path(out)
     recipe = Recipe(name, source, out, smoke=smoke, data_dir=None if data_dir is None else Path(data_dir))
     try:
-        importlib.import_module(f"carousel.recipes.{name}.run").run(recipe)
+        _load(source).run(recipe)
     except KeyboardInterrupt as stop:
         again = "The same command goes on from the last checkpoint." if recipe.can_go_on() else ""
         raise KeyboardInterrupt(f"Stopped. {again}".strip()) from stop
@@ -106,6 +108,17 @@ def run(
     if store:
         _store(recipe, result)
     return result
+
+
+def _load(source: Path) -> ModuleType:
+    """The module `run.py`, by its path: a folder's name may have hyphens. Its neighbors are `.their_name` to it."""
+    name, path = f"carousel_recipe_{source.name.replace('-', '_')}", source / "run.py"
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(source)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _store(recipe: Recipe, result: dict[str, Any]) -> None:

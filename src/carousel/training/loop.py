@@ -95,6 +95,8 @@ class Trainer:
         self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}
         every = max(1, self.steps // settings.evaluations)
         self.evaluate_at = {self.steps - k * every for k in range(settings.evaluations)} - {0}
+        self.first_look = max(1, self.steps // 100)
+        """The step of a sample of the nearly untrained network."""
         self.log_every = max(1, self.steps // LOGGED_LINES)
 
     @property
@@ -130,6 +132,8 @@ class Trainer:
                 self._tell("on_step", self, step._replace(seconds=self.seconds))
                 if self.step in self.evaluate_at:
                     self._evaluate()
+                elif self.step == self.first_look:
+                    self._sample(None)
                 if self.step in self.evaluate_at or time.monotonic() - saved >= self.settings.checkpoint_seconds:
                     self.save_checkpoint()
                     saved = time.monotonic()
@@ -200,12 +204,16 @@ class Trainer:
         if self.folder and self.accelerator.is_main_process:
             self.folder.append("metrics.jsonl", {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss})
         self._tell("on_evaluation", self, dev_loss, is_best)
+        self._sample(dev_loss)
+
+    def _sample(self, dev_loss: float | None) -> None:
         sample = self.task.sample(self.bare_network, self.settings.seed + self.step)
-        if sample is not None:
-            sample = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss, **sample}
-            if self.folder and self.accelerator.is_main_process:
-                self.folder.append("samples.jsonl", sample)
-            self._tell("on_sample", self, sample)
+        if sample is None:
+            return
+        sample = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss, **sample}
+        if self.folder and self.accelerator.is_main_process:
+            self.folder.append("samples.jsonl", sample)
+        self._tell("on_sample", self, sample)
 
     def _log(self, step: Step) -> None:
         interval = self._interval

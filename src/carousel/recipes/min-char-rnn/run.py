@@ -73,11 +73,12 @@ def draw(smooth: np.ndarray, levels: dict[str, float]) -> Figure:
         left.axhline(level, color="0.4", ls=style, lw=1, label=label)
     left.set(xlabel="updates", ylabel=f"loss of {STEPS} characters, smoothed, nats")
     left.legend()
-    early = slice(0, 1000)
-    right.semilogy(abs(smooth[0] / smooth[1] - 1)[early], "C0", lw=1, label="Carousel from NumPy")
-    right.semilogy(
-        abs(smooth[2] / smooth[1] - 1)[early], "C1", lw=1, label="NumPy from NumPy, begun one rounding apart"
-    )
+    for other, color, label in (
+        (0, "C0", "Carousel from NumPy"),
+        (2, "C1", "NumPy from NumPy, begun a rounding apart"),
+    ):
+        apart = abs(smooth[other] / smooth[1] - 1)[:1000]
+        right.semilogy(apart, color, lw=1, label=label, nonpositive="mask")
     right.set(xlabel="updates", ylabel="relative difference of the smoothed loss")
     right.legend()
     return figure
