@@ -54,7 +54,13 @@ def quality(data: Path, work: Path, seeds: int, minutes: float) -> dict[str, Any
         print(rows[-1])
     losses = [row["dev_loss"] for row in rows]
     config = {key: value for group in ("network", "training") for key, value in run.config[group].items()}
-    return {"minutes": minutes, "mean_dev_loss": statistics.fmean(losses), "worst": max(losses), "runs": rows, "config": config}
+    return {
+        "minutes": minutes,
+        "mean_dev_loss": statistics.fmean(losses),
+        "worst": max(losses),
+        "runs": rows,
+        "config": config,
+    }
 
 
 def overhead(data: Path) -> dict[str, Any]:
@@ -117,7 +123,9 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", default="all", choices=["quality", "overhead", "sampling", "all"])
-    parser.add_argument("--data", type=Path, required=True, help="a text file; the stated numbers are of tinyshakespeare")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a text file; the stated numbers are of tinyshakespeare"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark"), help="where the runs go")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=3)

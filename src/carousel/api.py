@@ -27,6 +27,7 @@ from .settings import Settings
 from .tasks.language_model import LanguageModelTask, build_network, describe_network
 from .tasks.sampling import Sampler
 from .training import Callback, Interrupted, Trainer, calibrate, check_device
+from .training.processes import is_main, same_for_all, wait
 
 __all__ = ["Run", "load", "resume", "train"]
 
@@ -80,7 +81,7 @@ def train(
     task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
     network = task.check()
     _note(callbacks, *corpus.notes, describe(corpus))
-    folder = RunFolder.create(out if out is not None else _free_folder(f"{corpus.name}-{source.short_name}"))
+    folder = _new_folder(out, f"{corpus.name}-{source.short_name}")
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
     origin = {
         "corpus": {
@@ -125,7 +126,7 @@ def resume(
         UsageError: the run needs its cell.
         DataError: the text has changed.
     """
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(run, silent=not is_main())
     config = folder.config
     settings = Settings.from_dict(config)
     source = _cell_of(config, cell, folder)
@@ -231,8 +232,8 @@ class Run:
             except RuntimeError as error:
                 reason = str(error).splitlines()[-1].strip()
                 raise RunFolderError(
-                    f"The weights in {self.path} don't fit the cell {source.name}: {reason} Give the cell as it was when "
-                    "the run was trained."
+                    f"The weights in {self.path} don't fit the cell {source.name}: {reason} Give the cell as it was "
+                    "when the run was trained."
                 ) from error
             self._model = network.to(next(iter(tensors.values())).dtype).eval()
         return self._model
@@ -295,7 +296,7 @@ def _set_threads(settings: Settings) -> None:
 
 
 def _note(callbacks: Sequence[Callback], *sentences: str) -> None:
-    for sentence in sentences:
+    for sentence in sentences if is_main() else ():
         for callback in callbacks:
             callback.on_note(sentence)
 
@@ -325,7 +326,7 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
     except Interrupted as stop:
         message = f"{stop} Continue with `{resume_command(folder)}`."
         _write_status(trainer, folder, "stopped", message)
-        run.report()
+        _report(folder)
         raise Interrupted(message) from None
     except TrainingError as error:
         _write_status(trainer, folder, "failed", str(error))
@@ -337,12 +338,19 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
             "advice": str(error).split(". ", 1)[1],
         }
         folder.write_json("findings.json", [finding])
-        run.report()
+        _report(folder)
         raise
+    wait()  # for the main process to have written the weights
     test_loss = task.evaluate(run.model, "test") if task.parts["test"].tokens > 1 else None
     _write_status(trainer, folder, "finished", test_loss=test_loss)
-    run.report()
+    _report(folder)
+    wait()
     return run
+
+
+def _report(folder: RunFolder) -> None:
+    if not folder.silent:
+        write_run_report(folder)
 
 
 def _write_status(
@@ -384,6 +392,13 @@ def _cell_of(config: dict[str, Any], cell: str | type[Cell] | None, folder: RunF
     return source
 
 
-def _free_folder(name: str) -> Path:
-    """`runs/NAME`, or `runs/NAME-2` and so on where that is taken."""
-    return next(p for n in itertools.count(1) if not (p := Path("runs") / (name if n == 1 else f"{name}-{n}")).exists())
+def _new_folder(out: str | Path | None, name: str) -> RunFolder:
+    """The folder `out`, or `runs/NAME`, `runs/NAME-2` and so on, made by the main process and shared by all."""
+    if not is_main():
+        return RunFolder(same_for_all(Path()), silent=True)
+    if out is None:
+        paths = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
+        out = next(path for path in paths if not path.exists())
+    folder = RunFolder.create(out)
+    same_for_all(folder.path)
+    return folder

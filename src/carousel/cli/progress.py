@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from ..training import Callback, Step, Trainer
+from ..training.processes import is_main
 
 if TYPE_CHECKING:
     from ..api import Run
@@ -90,6 +91,8 @@ class Progress(Callback):
 
     def close(self, run: Run) -> None:
         """After training: the result, one more sample, the page, and what to type next."""
+        if not is_main():
+            return
         status = run.status
         best = status["best_dev_loss"]
         self.console.print()

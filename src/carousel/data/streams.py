@@ -58,16 +58,28 @@ class TokenStreams:
         documents: positions where a document begins, ascending.
         part: which piece of `tokens`.
         batch: number of streams.
+        rows: which of the streams to read; all of them if not given.
         whole: cover every token: streams are rounded up and the last ones padded with `IGNORED` targets. Otherwise
             they are rounded down and all full.
     """
 
-    def __init__(self, tokens: np.ndarray, documents: np.ndarray, part: Part, batch: int, *, whole: bool = False):
-        self.tokens, self.documents, self.part, self.batch = tokens, documents, part, batch
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        documents: np.ndarray,
+        part: Part,
+        batch: int,
+        *,
+        rows: range | None = None,
+        whole: bool = False,
+    ):
+        self.tokens, self.documents, self.part = tokens, documents, part
+        rows = range(batch) if rows is None else rows
+        self.batch = len(rows)
         predictions = max(part.tokens - 1, 0)
         self.length = -(-predictions // batch) if whole else predictions // batch
         """Steps of each stream."""
-        self._starts = part.start + np.arange(batch) * self.length
+        self._starts = part.start + np.array(rows) * self.length
 
     def window(self, begin: int, end: int) -> Window:
         """Steps `begin` to `end` of every stream."""

@@ -28,6 +28,11 @@ from typing import Any
 
 import yaml
 
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None
+
 from ..errors import RunFolderError, UsageError
 
 __all__ = ["FORMAT", "RunFolder"]
@@ -37,10 +42,10 @@ FORMAT = 1
 
 
 class RunFolder:
-    """A run on disk. Make one with `create` or `open`."""
+    """A run on disk. Make one with `create` or `open`; a `silent` one leaves the writing to another process."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, *, silent: bool = False):
+        self.path, self.silent = path, silent
 
     # -- making and finding -------------------------------------------------------------------------------------------
 
@@ -65,13 +70,13 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
+    def open(cls, path: str | Path, *, silent: bool = False) -> RunFolder:
         """An existing run.
 
         Raises:
             RunFolderError: there is none, or it was written by a newer version.
         """
-        folder = cls(Path(path))
+        folder = cls(Path(path), silent=silent)
         if not folder.path.is_dir():
             raise RunFolderError(f"There is no run folder {path}; `carousel train DATA --out {path}` makes one.")
         if not folder._file("config.yaml").is_file():
@@ -87,9 +92,7 @@ class RunFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for writing; a second process is told so instead of mixing two runs."""
-        try:
-            import fcntl
-        except ImportError:  # Windows has no flock
+        if self.silent or fcntl is None:
             yield
             return
         with self._writing():
@@ -141,6 +144,8 @@ class RunFolder:
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl` or `samples.jsonl`; numbers that are not finite become null."""
+        if self.silent:
+            return
         line = json.dumps({k: _finite(v) for k, v in record.items()}, ensure_ascii=False)
         with self._writing(), self._file(name).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -198,6 +203,8 @@ class RunFolder:
         """Replace `last.ckpt`, keeping the one before as `previous.ckpt`; a kill at any moment leaves a good one."""
         import torch
 
+        if self.silent:
+            return
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
         last, previous = self._file("last.ckpt"), self._file("previous.ckpt")
@@ -233,6 +240,8 @@ class RunFolder:
         return self.path / name
 
     def _replace(self, name: str, content: bytes) -> None:
+        if self.silent:
+            return
         with self._writing():
             self._write_beside(name, content).replace(self._file(name))
 

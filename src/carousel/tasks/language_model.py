@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..cells.loading import CellSource, blame
 from ..data.streams import IGNORED, TokenStreams, split_by_position
-from ..errors import CarouselError, CellError, DataError
+from ..errors import CarouselError, CellError, DataError, UsageError
 from ..nn import LanguageModel, Recurrent
 from ..settings import NetworkSettings, Settings
 from .sampling import Sampler
@@ -80,10 +80,11 @@ class LanguageModelTask:
 
     def stream(self, part: int, parts: int) -> TokenStreams:
         """This process's share of the training streams."""
-        train = self.parts["train"]
-        share = train.tokens // parts
-        mine = train._replace(start=train.start + part * share, stop=train.start + (part + 1) * share)
-        return TokenStreams(self.tokens, self.documents, mine, max(1, self.batch // parts))
+        if self.batch % parts:
+            raise UsageError(f"--batch {self.batch} can't be shared evenly by {parts} processes; give a multiple.")
+        share = self.batch // parts
+        rows = range(part * share, (part + 1) * share)
+        return TokenStreams(self.tokens, self.documents, self.parts["train"], self.batch, rows=rows)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy in nats per token."""

@@ -17,6 +17,7 @@ from ..settings import TrainingSettings
 from .callbacks import Callback, Step
 from .interrupt import Interrupted, interruptible
 from .optim import Schedule, optimizer
+from .processes import any_of, gathered, is_main, same_for_all
 from .tbptt import TruncatedBPTT
 
 __all__ = ["Stream", "Task", "Trainer", "calibrate", "check_device"]
@@ -74,7 +75,8 @@ class Trainer:
         self, task: Task, settings: TrainingSettings, folder: RunFolder | None, callbacks: Sequence[Callback] = ()
     ):
         assert settings.steps is not None
-        self.task, self.settings, self.folder, self.callbacks = task, settings, folder, callbacks
+        self.task, self.settings, self.folder = task, settings, folder
+        self.callbacks = callbacks if is_main() else ()
         self.steps = settings.steps
         self.accelerator = _accelerator(settings)
         torch.manual_seed(settings.seed)
@@ -134,11 +136,12 @@ class Trainer:
                     self._evaluate()
                 elif self.step == self.first_look:
                     self._sample(None)
-                if self.step in self.evaluate_at or time.monotonic() - saved >= self.settings.checkpoint_seconds:
+                stop = any_of(interruption.asked)
+                due = any_of(time.monotonic() - saved >= self.settings.checkpoint_seconds)
+                if stop or due or self.step in self.evaluate_at:
                     self.save_checkpoint()
                     saved = time.monotonic()
-                if interruption.asked:
-                    self.save_checkpoint()
+                if stop:
                     self._tell("on_end", self)
                     raise Interrupted(f"Stopped at step {self.step:,} of {self.steps:,}; everything is saved.")
         self._tell("on_end", self)
@@ -201,7 +204,7 @@ class Trainer:
         if is_best:
             self.best_loss, self.best_step = (dev_loss if measured else math.inf), self.step
             self._save_model(dev_loss)
-        if self.folder and self.accelerator.is_main_process:
+        if self.folder:
             self.folder.append("metrics.jsonl", {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss})
         self._tell("on_evaluation", self, dev_loss, is_best)
         self._sample(dev_loss)
@@ -211,7 +214,7 @@ class Trainer:
         if sample is None:
             return
         sample = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss, **sample}
-        if self.folder and self.accelerator.is_main_process:
+        if self.folder:
             self.folder.append("samples.jsonl", sample)
         self._tell("on_sample", self, sample)
 
@@ -234,26 +237,30 @@ class Trainer:
             "tokens_per_second": round(interval["tokens"] / elapsed, 1),
         }
         self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": self.seconds}
-        if self.folder and self.accelerator.is_main_process:
+        if self.folder:
             self.folder.append("metrics.jsonl", record)
 
     def _clock(self, begun: float) -> None:
         self.seconds += time.monotonic() - begun
 
     def _tell(self, event: str, *arguments: Any) -> None:
-        if self.accelerator.is_main_process:
-            for callback in self.callbacks:
-                getattr(callback, event)(*arguments)
+        for callback in self.callbacks:
+            getattr(callback, event)(*arguments)
 
     def _save_model(self, dev_loss: float) -> None:
-        if self.folder and self.accelerator.is_main_process:
+        if self.folder:
             about = {"step": str(self.step), "dev_loss": f"{dev_loss:.6g}"}
             self.folder.save_model(self.bare_network.state_dict(), about)
 
     def save_checkpoint(self) -> None:
         """Write everything that the rest of the run depends on."""
-        if self.folder is None or not self.accelerator.is_main_process:
+        if self.folder is None:
             return
+        mine = {
+            "carried": self.carried,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
         self.folder.save_checkpoint(
             {
                 "step": self.step,
@@ -261,11 +268,9 @@ class Trainer:
                 "network": self.bare_network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
-                "carried": self.carried,
                 "interval": self._interval,
                 "best": [self.best_loss, self.best_step, self.stalled],
-                "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "processes": gathered(mine),
             }
         )
 
@@ -276,12 +281,18 @@ class Trainer:
         self.bare_network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.carried = _to(state["carried"], device)
         self._interval = state["interval"]
         self.best_loss, self.best_step, self.stalled = state["best"]
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if len(state["processes"]) != self.accelerator.num_processes:
+            raise UsageError(
+                f"The run was trained by {len(state['processes'])} process(es), now there are "
+                f"{self.accelerator.num_processes}; start as many as before."
+            )
+        mine = state["processes"][self.accelerator.process_index]
+        self.carried = _to(mine["carried"], device)
+        torch.set_rng_state(mine["random"])
+        if mine["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(mine["random_cuda"])
 
 
 def calibrate(task: Task, settings: TrainingSettings) -> int:
@@ -293,14 +304,14 @@ def calibrate(task: Task, settings: TrainingSettings) -> int:
     for _ in range(3):
         trainer.update()
     begun, count = time.monotonic(), 0
-    while count < 5 or time.monotonic() - begun < min(4.0, budget / 20):
+    while any_of(count < 5 or time.monotonic() - begun < min(4.0, budget / 20)):
         trainer.update()
         count += 1
     per_step = (time.monotonic() - begun) / count
     begun = time.monotonic()
     task.evaluate(trainer.bare_network, "dev")
     per_evaluation = time.monotonic() - begun
-    return max(1, int((budget - settings.evaluations * per_evaluation) / per_step))
+    return same_for_all(max(1, int((budget - settings.evaluations * per_evaluation) / per_step)))
 
 
 def _accelerator(settings: TrainingSettings) -> Any:

@@ -1,0 +1,39 @@
+"""Two processes train what one trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+OPTIONS = (
+    "--steps 12 --hidden-size 10 --embedding-size 6 --batch 4 --window 8 --evaluations 2 --threads 1 --device cpu "
+    "--precision float64 --checkpoint-seconds 0"
+).split()
+
+
+def launch(arguments: list[str], folder: Path, processes: int) -> str:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "carousel", *arguments]
+    environment = {**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Two hands are better than one, if they know of each other.\n" * 30)
+    launch(["train", "text.txt", *OPTIONS, "--out", "one"], tmp_path, 1)
+    shown = launch(["train", "text.txt", *OPTIONS, "--out", "two"], tmp_path, 2)
+    assert shown.count("Best dev loss") == 1
+    one, two = (torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("one", "two"))
+    assert len(two["processes"]) == 2
+    assert one["step"] == two["step"] == 12
+    for name, weight in one["network"].items():
+        # the same sums in another order, through 12 updates: a few float64 roundings
+        torch.testing.assert_close(two["network"][name], weight, rtol=0, atol=1e-10)
+    lines = [(tmp_path / run / "metrics.jsonl").read_text().count("\n") for run in ("one", "two")]
+    assert lines[0] == lines[1]
