@@ -80,7 +80,8 @@ def train(
     _set_threads(settings)
     task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
     network = task.check()
-    _note(callbacks, *corpus.notes, describe(corpus))
+    inferred = f"{describe(corpus)}: a language model of its {task.unit}s (--level says otherwise)"
+    _note(callbacks, *corpus.notes, inferred)
     folder = _new_folder(out, f"{corpus.name}-{source.short_name}")
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
     origin = {
@@ -89,6 +90,7 @@ def train(
             "source": [s if s == STDLIB else str(Path(s).absolute()) for s in map(str, sources)],
             "digest": corpus.digest,
             "files": len(corpus.files),
+            "begins": _beginning(corpus),
             "tokens": {split: part.tokens for split, part in task.parts.items()},
         },
         "own_cell": {"sha256": source.digest} if source.is_own else None,
@@ -288,6 +290,11 @@ def _read(sources: Sequence[Any], settings: Settings) -> TextCorpus:
         sources, level=data.level, encoding=data.encoding, vocabulary_size=data.vocabulary_size,
         min_count=data.min_count, split=data.words,
     )  # fmt: skip
+
+
+def _beginning(corpus: TextCorpus) -> str:
+    """A few words of the text, as a prompt that the model surely knows."""
+    return " ".join(corpus.tokenizer.decode(corpus.tokens[:40]).split()[:2])
 
 
 def _set_threads(settings: Settings) -> None:

@@ -221,6 +221,13 @@ def test_every_argument_of_torch_in_the_same_place() -> None:
         assert_near(tensors(ours(x, hx=hx)), tensors(theirs(x, hx=hx)), SUMMED)
 
 
+def test_the_mode_reaches_the_cells() -> None:
+    layer = carousel.nn.LSTM(3, 5, 2)
+    assert all(cell.training for cell in layer._bound_cells())
+    layer.eval()
+    assert not any(cell.training for cell in layer._bound_cells())
+
+
 def test_parametrized_weights() -> None:
     theirs, ours = pair("lstm", "reference")
     for layer in (theirs, ours):

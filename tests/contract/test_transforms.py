@@ -15,12 +15,15 @@ from torch.func import functional_call, grad, jacfwd, jacrev, stack_module_state
 
 import carousel
 from carousel.cells import GRU, LSTM, MinGRU
+from carousel.errors import CellError
 from carousel.nn import Recurrent
 
 from .cases import CASES, Case, by_name, fill, names, normal
 from .helpers import SUMMED, assert_near, gradients, random_state, tensors, weighted_sum
 
-SOME = [by_name(n) for n in ("lstm-peephole", "gru", "multi-tap", "cec", "matrix-state", "learned-start", "leaky")]
+SOME = [
+    by_name(n) for n in ("lstm", "lstm-peephole", "gru", "multi-tap", "cec", "matrix-state", "learned-start", "leaky")
+]
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "recurrent-lstm": lambda: Recurrent(LSTM, 2, 3, 2, bidirectional=True, backend="reference"),
@@ -35,18 +38,29 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("case", SOME, ids=names(SOME))
-def test_vmap_over_the_batch(case: Case) -> None:
-    layer = case.layer(2, 3)
-    x = normal(10, 4, 2, seed=1)
+def test_vmap_over_the_batch(case: Case, dtype: torch.dtype) -> None:
+    layer = case.layer(2, 3, backend="auto", dtype=dtype)
+    x = normal(10, 4, 2, seed=1, dtype=dtype)
     expected, _ = layer(x)
     got = vmap(lambda one: layer(one.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)
-    assert_near(got, expected, SUMMED)
+    # The same sums in another order: some hundred float64 roundings, or for ten steps of five products float32 ones.
+    assert_near(got, expected, SUMMED if dtype == torch.float64 else 50 * 1.2e-7)
+
+
+def test_a_kernel_asked_for_by_name_does_not_go_through_transforms() -> None:
+    layer = Recurrent(GRU, 2, 3, backend="torch")
+    x = normal(10, 4, 2, seed=1, dtype=torch.float32)
+    with pytest.raises(CellError, match=r"do not go through torch\.func's transforms\. Use backend=\"auto\""):
+        vmap(lambda one: layer(one.unsqueeze(1))[0], in_dims=1)(x)
+    with pytest.raises(CellError, match=r"torch\.func's transforms"):
+        grad(lambda one: layer(one)[0].sum())(x)
 
 
 @pytest.mark.parametrize("case", SOME, ids=names(SOME))
 def test_gradients_of_every_sample(case: Case) -> None:
-    layer = case.layer(2, 3)
+    layer = case.layer(2, 3, backend="auto")
     parameters = dict(layer.named_parameters())
     x = normal(10, 4, 2, seed=1)
     reset = torch.zeros(10, 1, dtype=torch.bool)

@@ -130,7 +130,9 @@ def test_states_of_the_same_names_in_another_order_are_not_stacked() -> None:
     plain, turned = LSTM(2, 4), Turned(4, 4)
     layer = Recurrent([plain, turned], backend="reference").double()
     x = _random(TIME, BATCH, 2)
-    output, ((h, _), (_, h_turned)) = layer(x)
+    output, state = layer(x)
+    assert [type(one) for one in state] == [tuple, tuple]
+    (h, _), (_, h_turned) = state
     assert torch.equal(h_turned, output[-1])
     assert not torch.equal(h, output[-1])
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+carousel_rnn = importlib.import_module("carousel.recipes.min-char-rnn.carousel_rnn")
 numpy_rnn = importlib.import_module("carousel.recipes.min-char-rnn.numpy_rnn")
 
 
@@ -89,3 +90,23 @@ def test_the_state_is_carried_and_begins_anew_with_the_text() -> None:
     network.step(ids, 1)
     anew = numpy_rnn.NumpyRNN(network.weights)
     assert network.step(ids, 0) == anew.step(ids, 0) != first
+
+
+def test_carousel_makes_the_same_updates_past_the_end_of_the_text() -> None:
+    ids = np.random.default_rng(3).integers(6, size=3 * numpy_rnn.STEPS + 1)
+    weights = numpy_rnn.starting_weights(6, 5)
+    ours, theirs = carousel_rnn.CarouselRNN(weights), numpy_rnn.NumpyRNN(weights)
+    for update in (0, 1, 2, 0, 1):
+        theirs.restore(ours.arrays())
+        assert ours.step(ids, update) == pytest.approx(theirs.step(ids, update), rel=1e-13)
+        for name, expected in theirs.arrays().items():
+            np.testing.assert_allclose(ours.arrays()[name], expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_carousel_goes_on_from_the_numbers_of_another() -> None:
+    ids = np.random.default_rng(4).integers(6, size=3 * numpy_rnn.STEPS + 1)
+    first = carousel_rnn.CarouselRNN(numpy_rnn.starting_weights(6, 5))
+    first.step(ids, 0)
+    second = carousel_rnn.CarouselRNN(numpy_rnn.starting_weights(6, 5, seed=1))
+    second.restore(first.arrays())
+    assert [first.step(ids, u) for u in (1, 2)] == [second.step(ids, u) for u in (1, 2)]

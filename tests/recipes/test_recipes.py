@@ -77,7 +77,6 @@ def test_every_recipe_has_its_page_and_a_stored_full_run(name: str) -> None:
     folder = recipes.folder_of(name)
     result = json.loads((folder / "result.json").read_text())
     check_result(result, name, smoke=False)
-    assert recipes.unmet(result) == []
     page = (folder / "README.md").read_text()
     assert page.startswith(f"# {name}: {recipes.title(name)}\n")
     assert recipes.claims_in_markdown(result) in page

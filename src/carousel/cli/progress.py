@@ -85,7 +85,7 @@ class Progress(Callback):
         """A few lines of what the network writes now."""
         if sample["dev_loss"] is None:
             self.console.print(f"[bold]step {trainer.step:,}[/bold]: it begins like this")
-        lines = "".join(c if c.isprintable() or c == "\n" else "·" for c in sample["text"]).split("\n")
+        lines = _printable(sample["text"]).split("\n")
         shown = [line[: self.console.width - 5] for line in lines if line.strip()][:5]
         self.console.print("\n".join(f"  [dim]│[/dim] {escape(line)}" for line in shown))
 
@@ -104,7 +104,10 @@ class Progress(Callback):
             )
         if status["test_loss"] is not None:
             self.console.print(f"Test loss {in_words(status['test_loss'], self.unit)}.")
-        self.console.print(f"Report: {run.path / 'report.html'}", soft_wrap=True)
+        self.console.print("\nIt now writes:\n")
+        text = run.sample(120 if self.unit == "word" else 500, temperature=0.8, seed=0)
+        self.console.print(_printable(text), style="green", markup=False)
+        self.console.print(f"\nReport: {run.path / 'report.html'}", soft_wrap=True)
         self.console.print("\nNext:")
         for command, about in run.next_commands():
             self.console.print(f"  {command}", style="cyan", soft_wrap=True, markup=False)
@@ -123,6 +126,11 @@ def in_brief(loss: float, unit: str) -> str:
     if unit == "word":
         return f"{loss:.3f} nats, perplexity {math.exp(min(loss, 700)):,.0f}"
     return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{unit[:4]}"
+
+
+def _printable(text: str) -> str:
+    """Control characters, which could disturb the terminal, as dots."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
 
 
 def _duration(seconds: float) -> str:

@@ -22,6 +22,8 @@ def aten_obstacle(cell: Cell, sequence: Sequence) -> str | None:
         return f"{type(cell).__name__} has a step() of its own"
     if hasattr(cell, "begin"):
         return f"{type(cell).__name__} defines begin()"
+    if torch._C._are_functorch_transforms_active():
+        return "PyTorch's kernels do not go through torch.func's transforms"
     if sequence.record:
         return "PyTorch's kernels do not show the states of every step"
     if sequence.lengths is not None and (sequence.reset is not None or int(sequence.lengths.min()) == 0):

@@ -44,7 +44,7 @@ class Result:
         output: (time, batch, output_size).
         state: the last state, in the layout of `Sequence.state`.
         steps: on request, for every state and step, the state (batch, *shape) and the tensor that the cell made, whose
-            `grad` will be the total gradient. They differ where a row has ended: the state stays, what is made is unused.
+            `grad` will be the total gradient. They differ where a row has ended: its state stays.
     """
 
     output: Tensor

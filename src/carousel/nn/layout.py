@@ -51,7 +51,9 @@ def check_input(
                 f"lengths goes from {int(lengths.min())} to {int(lengths.max())}; the input has {time} steps."
             )
     if reset is not None and (reset.shape != x.shape[:-1] or reset.dtype != torch.bool):
-        raise CellError(f"reset is {reset.dtype} of {tuple(reset.shape)}; expected torch.bool of {tuple(x.shape[:-1])}.")
+        raise CellError(
+            f"reset is {reset.dtype} of {tuple(reset.shape)}; expected torch.bool of {tuple(x.shape[:-1])}."
+        )
 
 
 def _alike(cells: list[Cell]) -> bool:

@@ -178,6 +178,7 @@ class Recurrent(nn.Module):
         turned = self.batch_first and packed is None and not single
         dims = ("time",) if single else ("batch", "time") if turned else ("time", "batch")
         check_input(x, dims, self.input_size, lengths, reset, next(self.parameters(), None))
+        assert isinstance(x, Tensor)
         if single:
             x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
         elif turned:

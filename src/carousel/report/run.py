@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..runs import RunFolder
@@ -54,10 +55,10 @@ def resume_command(folder: RunFolder) -> str:
 
 def next_commands(folder: RunFolder) -> list[tuple[str, str]]:
     """What a person may want to type after training, and what it does."""
-    run = _with_cell(folder)
+    run, prompt = _with_cell(folder), shlex.quote(folder.config["corpus"]["begins"])
     return [
         (f"carousel sample {run} --chars 500", "let the network write"),
-        (f'carousel sample {run} --prompt "The " --temperature 0.5', "go on from your own words, more carefully"),
+        (f"carousel sample {run} --prompt {prompt} --temperature 0.5", "go on from your own words, more carefully"),
         (f"carousel report {folder.path}", "write the page anew"),
     ]
 
