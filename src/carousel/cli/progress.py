@@ -35,7 +35,7 @@ class Progress(Callback):
             console=self.console,
             refresh_per_second=5,
         )
-        self.loss = math.nan
+        self.loss, self.seen = 0.0, 0
         self.tokens, self.since, self.unit = 0, 0.0, "token"
 
     def __enter__(self) -> Progress:
@@ -65,7 +65,8 @@ class Progress(Callback):
 
     def on_step(self, trainer: Trainer, step: Step) -> None:
         """Move the bar; the loss shown is a running mean over about 50 steps."""
-        self.loss = step.loss if math.isnan(self.loss) else self.loss + (step.loss - self.loss) / 50
+        self.seen += 1
+        self.loss += (step.loss - self.loss) / min(self.seen, 50)
         self.tokens += step.tokens
         speed = self.tokens / max(step.seconds - self.since, 1e-9)
         self.bars.update(
@@ -134,7 +135,7 @@ def _printable(text: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def short(unit: str) -> str:

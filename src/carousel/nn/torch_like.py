@@ -7,6 +7,7 @@ the cells, which own none. The same seed gives the same starting weights as PyTo
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,10 +55,10 @@ class _TorchLike(Recurrent):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, without what the last run lent to the cells (under `functional_call`, no leaves)."""
-        for cell, names in zip(self._lent, self._names, strict=True):
-            for own in names:
-                cell._parameters[own] = None
-        return self.__dict__.copy()
+        bare = [copy.copy(cell) for cell in self._lent]
+        for cell in bare:
+            cell._parameters = dict.fromkeys(cell._parameters)
+        return {**self.__dict__, "_lent": bare}
 
     def _bound_cells(self) -> list[Cell]:
         for cell, names in zip(self._lent, self._names, strict=True):
