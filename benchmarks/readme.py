@@ -19,8 +19,8 @@ def table(results: dict[str, Any]) -> str:
     losses = ", ".join(f"{run['dev_loss']:.3f}" for run in quality["runs"])
     return f"""| what | measured |
 |---|---|
-| `carousel train {quality["data"]} --minutes {quality["minutes"]:g}`, nothing else set: dev loss in nats per character, \
-mean of {len(quality["runs"])} seeds ({losses}) | {quality["mean_dev_loss"]:.3f} |
+| `carousel train {quality["data"]} --minutes {quality["minutes"]:g}`, nothing else set: \
+dev loss in nats per character, mean of {len(quality["runs"])} seeds ({losses}) | {quality["mean_dev_loss"]:.3f} |
 | one update of the training loop, beside the bare forward, backward and update of the same model | \
 {overhead["ratio"]:.2f} × |
 | characters per second sampled from that model, one thread | {sampling["characters_per_second"]:,.0f} |

@@ -123,7 +123,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(
     load = Recipe.load
     monkeypatch.setattr(Recipe, "load", lambda self, name: loads.append(load(self, name)) or loads[-1])
     assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
-    assert [saved and saved["done"] for saved in loads] == [100, None]
+    assert [saved and saved["done"] for saved in loads] == [10, None]
 
 
 def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
@@ -137,6 +137,8 @@ def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
         made.data("a.txt")
         return made
 
+    assert recipe().has_data("a.txt")
+    assert not recipe().has_data("b.txt")
     begun = recipe()
     begun.save("x", {"tensor": torch.arange(3), "text": "so far"})
     seconds = begun.seconds

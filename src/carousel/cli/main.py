@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import traceback
 import warnings
@@ -38,6 +39,7 @@ Begin with: carousel train python-stdlib --minutes 2
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0 fine, 1 the work failed, 2 wrong use, 130 stopped with Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _wait_politely()
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -70,6 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         summary = f"{type(error).__name__}: {error}".splitlines()[0]
         return _explain(error, f"Something that Carousel did not expect: {summary} (--debug shows where).", 1, debug)
+
+
+def _wait_politely() -> None:
+    """Let OpenMP's threads spin for microseconds, not milliseconds, before they sleep; read when PyTorch is loaded.
+
+    A recurrent network meets a barrier several times per time step. With libgomp's default, other busy processes on
+    the machine can make training dozens of times slower, because the threads that wait keep the core that the awaited
+    one needs; without such processes it makes no difference (`python -m benchmarks.waiting`).
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _explain(error: BaseException, message: str, code: int, debug: bool) -> int:
