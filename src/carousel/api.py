@@ -341,14 +341,14 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
             "code": "non-finite",
             "severity": "error",
             "where": f"step {trainer.step + 1}",
-            "evidence": str(error).split(". ", 1)[0] + ".",
-            "advice": str(error).split(". ", 1)[1],
+            "evidence": error.evidence,
+            "advice": error.advice,
         }
         folder.write_json("findings.json", [finding])
         _report(folder)
         raise
     wait()  # for the main process to have written the weights
-    test_loss = task.evaluate(run.model, "test") if task.parts["test"].tokens > 1 else None
+    test_loss = task.evaluate(run.model, "test")
     _write_status(trainer, folder, "finished", test_loss=test_loss)
     _report(folder)
     wait()

@@ -36,4 +36,8 @@ class RunFolderError(CarouselError):
 
 
 class TrainingError(CarouselError):
-    """Training started and could not go on."""
+    """Training started and could not go on: what was seen, and what to try."""
+
+    def __init__(self, evidence: str, advice: str):
+        super().__init__(f"{evidence} {advice}")
+        self.evidence, self.advice = evidence, advice

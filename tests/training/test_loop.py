@@ -179,7 +179,7 @@ class Recorder(Callback):
     def on_step(self, trainer: Trainer, step: Step) -> None:
         self.events.append(("step", step.step))
 
-    def on_evaluation(self, trainer: Trainer, dev_loss: float, is_best: bool) -> None:
+    def on_evaluation(self, trainer: Trainer, dev_loss: float | None, is_best: bool) -> None:
         self.events.append(("evaluation", is_best))
 
     def on_end(self, trainer: Trainer) -> None:
@@ -243,6 +243,15 @@ def test_two_processes_do_not_share_a_folder(text: Path) -> None:
 def test_default_folders_are_numbered(text: Path) -> None:
     paths = [carousel.train(text, steps=1, **SMALL).path for _ in range(3)]
     assert [str(p) for p in paths] == ["runs/text-lstm", "runs/text-lstm-2", "runs/text-lstm-3"]
+
+
+def test_without_a_dev_part_the_last_weights_are_kept(text: Path) -> None:
+    run = carousel.train(text, steps=5, dev=0, out="run", **SMALL)
+    assert all("dev_loss" not in line for line in run.metrics)
+    assert run.status["best_dev_loss"] is None
+    assert run.status["best_step"] == 5
+    assert largest_difference(run.model.state_dict(), weights(run)) == 0.0
+    assert (run.path / "report.html").is_file()
 
 
 def test_documents_are_not_mixed(text: Path, tmp_path: Path) -> None:

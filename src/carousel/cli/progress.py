@@ -76,15 +76,15 @@ class Progress(Callback):
             speed=f"{speed:,.0f} {short(self.unit)}/s",
         )
 
-    def on_evaluation(self, trainer: Trainer, dev_loss: float, is_best: bool) -> None:
+    def on_evaluation(self, trainer: Trainer, dev_loss: float | None, is_best: bool) -> None:
         """A line with the dev loss."""
-        if math.isfinite(dev_loss):
+        if dev_loss is not None:
             line = f"step {trainer.step:,}: dev loss {in_words(dev_loss, self.unit)}"
             self.console.print(f"[bold]{line}[/bold]" + ("" if is_best else "  (not better)"))
 
     def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
         """A few lines of what the network writes now."""
-        if sample["dev_loss"] is None:
+        if trainer.step == trainer.first_look:
             self.console.print(f"[bold]step {trainer.step:,}[/bold]: it begins like this")
         lines = _printable(sample["text"]).split("\n")
         shown = [line[: self.console.width - 5] for line in lines if line.strip()][:5]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import textwrap
 from typing import Any
 
@@ -91,12 +90,12 @@ class LanguageModelTask:
         return F.cross_entropy(output.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
     @torch.no_grad()
-    def evaluate(self, network: nn.Module, split: str) -> float:
-        """Mean loss over the whole split in nats per token, the state carried; NaN for an empty one."""
+    def evaluate(self, network: nn.Module, split: str) -> float | None:
+        """Mean loss over the whole split in nats per token, the state carried; None for an empty one."""
         part = self.parts[split]
         streams = TokenStreams(self.tokens, self.documents, part, EVALUATION_STREAMS, whole=True)
         if streams.length == 0:
-            return math.nan
+            return None
         network.eval()
         device = next(network.parameters()).device
         total, state = 0.0, None

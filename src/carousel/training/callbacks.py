@@ -38,8 +38,8 @@ class Callback:
     def on_step(self, trainer: Trainer, step: Step) -> None:
         """After every update."""
 
-    def on_evaluation(self, trainer: Trainer, dev_loss: float, is_best: bool) -> None:
-        """After the dev loss was measured."""
+    def on_evaluation(self, trainer: Trainer, dev_loss: float | None, is_best: bool) -> None:
+        """After the dev loss was measured; None where there is no dev part."""
 
     def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
         """After the network wrote something: `step`, `text`, `prompt`, `temperature`."""

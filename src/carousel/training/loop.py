@@ -55,8 +55,8 @@ class Task(Protocol):
         """Mean loss in nats per token."""
         ...
 
-    def evaluate(self, network: nn.Module, split: str) -> float:
-        """Mean loss on a whole split, "dev" or "test"; NaN where there is none."""
+    def evaluate(self, network: nn.Module, split: str) -> float | None:
+        """Mean loss on a whole split, "dev" or "test"; None where there is none."""
         ...
 
     def sample(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
@@ -159,8 +159,8 @@ class Trainer:
             self.accelerator.backward(loss / settings.accumulate)
             total, tokens = total + loss.item() / settings.accumulate, tokens + count
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, settings.clip or math.inf))  # pyright: ignore
-        if not (math.isfinite(total) and math.isfinite(norm)):
-            raise self._non_finite(total)
+        for what, value in (("training loss", total), ("gradient", norm)):
+            self._check_finite(what, value, self.step + 1)
         self.optimizer.step()
         self.step += 1
         return Step(self.step, total, rate, norm, tokens, self.seconds)
@@ -178,13 +178,14 @@ class Trainer:
             output, self.carried = self.bptt.run(self.network, span, inputs, self.carried, reset=reset)
             return self.task.loss(output, targets), targets.numel() * self.accelerator.num_processes
 
-    def _non_finite(self, loss: float) -> TrainingError:
-        what = "loss" if not math.isfinite(loss) else "gradient"
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        if math.isfinite(value):
+            return
         rate = self.optimizer.param_groups[0]["lr"]
-        where = f" The last good checkpoint is kept in {self.folder.path}." if self.folder else ""
-        return TrainingError(
-            f"The {what} is not a finite number at step {self.step + 1} of {self.steps} (learning rate {rate:.2g}). "
-            f"Try --learning-rate {rate / 10:.2g}, a smaller --clip, or --warmup 200.{where}"
+        kept = f" The last good checkpoint is kept in {self.folder.path}." if self.folder else ""
+        raise TrainingError(
+            f"The {what} is not a finite number at step {step:,} of {self.steps:,} (learning rate {rate:.2g}).",
+            f"Try --learning-rate {rate / 10:.2g}, a smaller --clip, or --warmup 200.{kept}",
         )
 
     def _exhausted(self) -> bool:
@@ -196,15 +197,16 @@ class Trainer:
         begun = time.monotonic()
         dev_loss = self.task.evaluate(self.bare_network, "dev")
         self._clock(begun)
-        measured = math.isfinite(dev_loss)
-        is_best = dev_loss < self.best_loss or not measured
-        if measured:
+        is_best = dev_loss is None or dev_loss < self.best_loss
+        if dev_loss is not None:
+            self._check_finite("dev loss", dev_loss, self.step)
             self.schedule.evaluated(dev_loss)
             self.stalled = 0 if is_best else self.stalled + 1
+            self.best_loss = min(self.best_loss, dev_loss)
         if is_best:
-            self.best_loss, self.best_step = (dev_loss if measured else math.inf), self.step
+            self.best_step = self.step
             self._save_model(dev_loss)
-        if self.folder:
+        if self.folder and dev_loss is not None:
             self.folder.append("metrics.jsonl", {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss})
         self._tell("on_evaluation", self, dev_loss, is_best)
         self._sample(dev_loss)
@@ -247,9 +249,9 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(*arguments)
 
-    def _save_model(self, dev_loss: float) -> None:
+    def _save_model(self, dev_loss: float | None) -> None:
         if self.folder:
-            about = {"step": str(self.step), "dev_loss": f"{dev_loss:.6g}"}
+            about = {"step": str(self.step), "dev_loss": str(dev_loss)}
             self.folder.save_model(self.bare_network.state_dict(), about)
 
     def save_checkpoint(self) -> None:
