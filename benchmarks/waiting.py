@@ -1,8 +1,8 @@
 """How OpenMP's threads wait for each other: `python -m benchmarks.waiting`.
 
 Milliseconds for forward and backward of the main job's LSTM, with libgomp's default and with the spin count that the
-command `carousel` sets, on the machine as it is and beside busy processes of low priority, one per core. Written to
-`benchmarks/results/waiting.json`; medians of 5 processes each, in turns.
+command `carousel` sets, on the machine as it is and beside as many busy processes as it has
+cores. Written to `benchmarks/results/waiting.json`; medians of 5 processes each, in turns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POLICIES = {"libgomp's default": {}, "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "
 def measure(policy: dict[str, str], *, beside: bool) -> float:
     """Milliseconds in a fresh process."""
     clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
-    busy = ["nice", "-n", "10", sys.executable, "-c", "while True: pass"]
+    busy = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(busy) for _ in range(os.cpu_count() or 1)] if beside else []
     try:
         child = subprocess.run([sys.executable, "-c", CHILD], env=clean | policy, capture_output=True, check=True)

@@ -108,11 +108,12 @@ class Sampler:
         with torch.inference_mode():
             scores, state = network(torch.tensor(ids, device=device).unsqueeze(1))
             stepper, last = Stepper(network.recurrent, 1, state), scores[-1]
+            vectors = network.embed(torch.arange(network.vocabulary, device=device)).split(1)
         for uniform in random.random(count):
             token = choose(last[0].float().cpu().numpy(), uniform, temperature=temperature, top_k=top_k, top_p=top_p)
             yield decoder.feed(token)
             with torch.inference_mode():
-                last = network.scores(stepper(network.embed(torch.tensor([token], device=device))))
+                last = network.scores(stepper(vectors[token]))
         yield decoder.finish()
 
 
