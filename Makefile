@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
-PIP    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP    := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 MINUTES ?= 2
 OUT    ?=
 

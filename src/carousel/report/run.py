@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from ..runs import RunFolder
@@ -50,17 +52,27 @@ def report_data(folder: RunFolder) -> ReportData:
 
 def resume_command(folder: RunFolder) -> str:
     """What to type to continue a run."""
-    return f"carousel resume {_with_cell(folder)}"
+    return f"{_program()} resume {_with_cell(folder)}"
 
 
 def next_commands(folder: RunFolder) -> list[tuple[str, str]]:
     """What a person may want to type after training, and what it does."""
-    run, prompt = _with_cell(folder), shlex.quote(folder.config["corpus"]["begins"])
+    run, prompt, carousel = _with_cell(folder), shlex.quote(folder.config["corpus"]["begins"]), _program()
     return [
-        (f"carousel sample {run} --chars 500", "let the network write"),
-        (f"carousel sample {run} --prompt {prompt} --temperature 0.5", "go on from your own words, more carefully"),
-        (f"carousel report {folder.path}", "write the page anew"),
+        (f"{carousel} sample {run} --chars 500", "let the network write"),
+        (f"{carousel} sample {run} --prompt {prompt} --temperature 0.5", "go on from your own words, more carefully"),
+        (f"{carousel} report {folder.path}", "write the page anew"),
     ]
+
+
+def _program() -> str:
+    """The command as it was typed, so that the next one can be typed as it stands."""
+    typed = Path(sys.argv[0])
+    if typed.name == "__main__.py":
+        return "python -m carousel"
+    found = shutil.which("carousel")
+    elsewhere = found is None or not typed.exists() or not Path(found).samefile(typed)
+    return str(typed) if typed.name == "carousel" and elsewhere else "carousel"
 
 
 def _with_cell(folder: RunFolder) -> str:

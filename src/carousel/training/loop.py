@@ -94,7 +94,7 @@ class Trainer:
         self.carried: Any = None
         self.seconds = 0.0
         self.best_loss, self.best_step, self.stalled = math.inf, 0, 0
-        self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}
+        self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}  # since the last line of metrics
         every = max(1, self.steps // settings.evaluations)
         self.evaluate_at = {self.steps - k * every for k in range(settings.evaluations)} - {0}
         self.first_look = max(1, self.steps // 100)
@@ -196,7 +196,7 @@ class Trainer:
     def _evaluate(self) -> None:
         begun = time.monotonic()
         dev_loss = self.task.evaluate(self.bare_network, "dev")
-        self._clock(begun)
+        self._interval["seconds"] += self._clock(begun)
         is_best = dev_loss is None or dev_loss < self.best_loss
         if dev_loss is not None:
             self._check_finite("dev loss", dev_loss, self.step)
@@ -242,8 +242,11 @@ class Trainer:
         if self.folder:
             self.folder.append("metrics.jsonl", record)
 
-    def _clock(self, begun: float) -> None:
-        self.seconds += time.monotonic() - begun
+    def _clock(self, begun: float) -> float:
+        """Count the time since `begun`, and return it."""
+        passed = time.monotonic() - begun
+        self.seconds += passed
+        return passed
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
