@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -21,3 +27,32 @@ def _seed() -> None:
     torch.manual_seed(0)
     if torch.get_num_threads() > 1:  # sums in one order; and on shared cores, threads that wait for each other are slow
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """`start(folder, *arguments)`: Python as another process in that folder, with one thread and a cache of its own."""
+
+    def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finish() -> Callable[[subprocess.Popen[str]], str]:
+    """Wait for a process, which must succeed, and return what it printed."""
+
+    def finish(process: subprocess.Popen[str]) -> str:
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+        return output
+
+    return finish

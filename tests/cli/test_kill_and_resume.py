@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,27 +32,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "carousel", *arguments],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    return output
+Command = Callable[..., subprocess.Popen[str]]
+Finish = Callable[[subprocess.Popen[str]], str]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workplace: Path) -> Path:
-    finish(command("train", "text.txt", *OPTIONS, "--out", "undisturbed", folder=workplace))
+def command(start: Command, workplace: Path) -> Command:
+    return lambda *arguments: start(workplace, "-m", "carousel", *arguments)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workplace: Path, command: Command, finish: Finish) -> Path:
+    finish(command("train", "text.txt", *OPTIONS, "--out", "undisturbed"))
     return workplace / "undisturbed"
 
 
@@ -91,35 +81,35 @@ def _lines(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_killed_at_random_moments(workplace: Path, undisturbed: Path) -> None:
+def test_killed_at_random_moments(workplace: Path, undisturbed: Path, command: Command, finish: Finish) -> None:
     rng = random.Random(20261121)
     moments = sorted(rng.sample(range(1, STEPS), 3))
     run = workplace / "killed"
-    process = command("train", "text.txt", *OPTIONS, "--out", "killed", folder=workplace)
+    process = command("train", "text.txt", *OPTIONS, "--out", "killed")
     kill(process, run, moments[0])
     for moment in moments[1:]:
-        process = command("resume", "killed", folder=workplace)
+        process = command("resume", "killed")
         kill(process, run, moment)
     assert (run / "status.json").read_text().count('"finished"') == 0
-    finish(command("resume", "killed", folder=workplace))
+    finish(command("resume", "killed"))
     same_weights(run, undisturbed)
 
 
-def test_killed_before_the_first_step(workplace: Path, undisturbed: Path) -> None:
+def test_killed_before_the_first_step(workplace: Path, undisturbed: Path, command: Command, finish: Finish) -> None:
     run = workplace / "early"
-    process = command("train", "text.txt", *OPTIONS, "--out", "early", folder=workplace)
+    process = command("train", "text.txt", *OPTIONS, "--out", "early")
     until = time.monotonic() + 60
     while not (run / "config.yaml").exists() and time.monotonic() < until:
         time.sleep(0.0005)
     process.kill()
     process.communicate(timeout=60)
-    finish(command("resume", "early", folder=workplace))
+    finish(command("resume", "early"))
     same_weights(run, undisturbed)
 
 
-def test_interrupted_then_damaged(workplace: Path, undisturbed: Path) -> None:
+def test_interrupted_then_damaged(workplace: Path, undisturbed: Path, command: Command, finish: Finish) -> None:
     run = workplace / "interrupted"
-    process = command("train", "text.txt", *OPTIONS, "--out", "interrupted", folder=workplace)
+    process = command("train", "text.txt", *OPTIONS, "--out", "interrupted")
     kill_when(process, run, STEPS // 3, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
@@ -131,11 +121,11 @@ def test_interrupted_then_damaged(workplace: Path, undisturbed: Path) -> None:
     (run / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     copy = workplace / "flipped"
     shutil.copytree(run, copy)
-    assert "is damaged" in (output := finish(command("resume", "interrupted", folder=workplace)))
+    assert "is damaged" in (output := finish(command("resume", "interrupted")))
     assert "from the checkpoint before it" in output
     same_weights(run, undisturbed)
     # a flipped bit in the middle of the numbers
     middle = len(whole) // 2
     (copy / "last.ckpt").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    assert "is damaged" in finish(command("resume", "flipped", folder=workplace))
+    assert "is damaged" in finish(command("resume", "flipped"))
     same_weights(copy, undisturbed)

@@ -16,24 +16,6 @@ from carousel.data.text_files import STDLIB, TEXT_SUFFIXES
 from carousel.errors import DataError, UsageError
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("CAROUSEL_CACHE", str(folder))
-    return folder
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name: str, content: str | bytes) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def text_of(corpus) -> str:
     return corpus.tokenizer.decode(corpus.tokens)
 

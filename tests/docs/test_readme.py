@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,25 +33,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+Start = Callable[..., subprocess.Popen[str]]
+Finish = Callable[[subprocess.Popen[str]], str]
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return output
-
-
-def test_python_code_runs_as_one_program(workplace: Path) -> None:
+def test_python_code_runs_as_one_program(workplace: Path, start: Start, finish: Finish) -> None:
     code = "\n".join(blocks("python"))
     for written, small in SMALL.items():
         assert written in code
@@ -62,7 +48,7 @@ assert output.shape == (10, 8, 256) and norms.shape == (100,) and (norms > 0).al
 assert (run.path / "report.html").is_file() and run.findings == []
 """
     (workplace / "program.py").write_text(code)
-    finish(start(["-W", "error", "program.py"], workplace))
+    finish(start(workplace, "-W", "error", "program.py"))
 
 
 def commands() -> list[list[str]]:
@@ -70,31 +56,31 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def test_commands_run_in_their_order(workplace: Path) -> None:
+def test_commands_run_in_their_order(workplace: Path, start: Start, finish: Finish) -> None:
     assert len(commands()) == 4
     for _, verb, *arguments in commands():
         if verb == "train":
             place = arguments.index("--minutes")
             arguments[place : place + 2] = "--steps 4 --batch 4 --window 16 --hidden-size 16 --threads 1".split()
-        assert finish(start(["-m", "carousel", verb, *arguments], workplace))
+        assert finish(start(workplace, "-m", "carousel", verb, *arguments))
 
 
-def test_the_ten_line_cell_is_trained_killed_resumed_and_sampled(workplace: Path) -> None:
+def test_the_ten_line_cell_is_trained_killed_resumed_and_sampled(workplace: Path, start: Start, finish: Finish) -> None:
     options = "--steps 400 --batch 4 --window 16 --hidden-size 16 --threads 1 --checkpoint-seconds 0.1".split()
     cell = ["--cell", "my_cells.py:Leaky"]
-    process = start(["-m", "carousel", "train", "corpus.txt", *cell, *options, "--out", "killed"], workplace)
+    process = start(workplace, "-m", "carousel", "train", "corpus.txt", *cell, *options, "--out", "killed")
     metrics, until = workplace / "killed" / "metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < until and not (metrics.exists() and metrics.read_bytes().count(b"\n") > 60):
         time.sleep(0.005)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    refused = start(["-m", "carousel", "resume", "killed"], workplace)
+    refused = start(workplace, "-m", "carousel", "resume", "killed")
     message, _ = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert "--cell my_cells.py:Leaky" in message
-    finish(start(["-m", "carousel", "resume", "killed", *cell], workplace))
-    written = finish(start(["-m", "carousel", "sample", "killed", *cell, "--chars", "50", "--seed", "1"], workplace))
+    finish(start(workplace, "-m", "carousel", "resume", "killed", *cell))
+    written = finish(start(workplace, "-m", "carousel", "sample", "killed", *cell, "--chars", "50", "--seed", "1"))
     assert len(written) == 51  # and the line break at the end
     assert json.loads((workplace / "killed" / "status.json").read_text())["step"] == 400
 

@@ -199,3 +199,10 @@ def test_drop_in_layers_explain_as_well() -> None:
         carousel.nn.LSTM(3, 4, peep=True)
     with pytest.raises(CellError, match=r"hidden_size=0"):
         carousel.nn.GRU(3, 0)
+
+
+def test_state_of_another_dtype() -> None:
+    layer = carousel.nn.LSTM(2, 3)
+    h, c = torch.zeros(1, 4, 3), torch.zeros(1, 4, 3, dtype=torch.float64)
+    with pytest.raises(CellError, match=r"State 'c' is torch.float64, the input torch.float32; convert one"):
+        layer(torch.zeros(5, 4, 2), (h, c))

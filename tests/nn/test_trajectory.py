@@ -164,3 +164,22 @@ def test_errors() -> None:
             trajectory.states("h", *place)
     output.sum().backward()
     assert trajectory.gradients("h").any()
+
+
+class Keeper(carousel.Cell):
+    """A state that every step only reads."""
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (h,) = state
+        return x.sum(-1, keepdim=True) * h, (h,)
+
+
+def test_a_state_that_is_passed_on_unchanged() -> None:
+    """∂L/∂h after step t is what the later outputs make of it, Σ_{s>t} x_s, not the sum over all steps."""
+    x = _random(TIME, BATCH, 2)
+    state = torch.ones(1, BATCH, 3, dtype=x.dtype, requires_grad=True)
+    output, _, trajectory = Recurrent(Keeper, 2, 3)(x, (state,), trajectory=True)
+    output.sum().backward()
+    later = x.sum(2).flip(0).cumsum(0).flip(0)  # Σ_{s>=t}
+    expected = torch.cat([later[1:], torch.zeros(1, BATCH, dtype=x.dtype)]).unsqueeze(2).expand(-1, -1, 3)
+    torch.testing.assert_close(trajectory.gradients("h"), expected, rtol=0, atol=1e-12)

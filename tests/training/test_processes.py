@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,21 +13,13 @@ OPTIONS = (
 ).split()
 
 
-def launch(arguments: list[str], folder: Path, processes: int) -> str:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "carousel", *arguments]
-    environment = {**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(tmp_path: Path, start: Callable, finish: Callable) -> None:
     (tmp_path / "text.txt").write_text("Two hands are better than one, if they know of each other.\n" * 30)
-    launch(["train", "text.txt", *OPTIONS, "--out", "one"], tmp_path, 1)
-    shown = launch(["train", "text.txt", *OPTIONS, "--out", "two"], tmp_path, 2)
+    finish(start(tmp_path, "-m", "carousel", "train", "text.txt", *OPTIONS, "--out", "one"))
+    shown = finish(start(tmp_path, *LAUNCHER, "-m", "carousel", "train", "text.txt", *OPTIONS, "--out", "two"))
     assert shown.count("Best dev loss") == 1
     one, two = (torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("one", "two"))
     assert len(two["processes"]) == 2

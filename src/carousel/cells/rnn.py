@@ -53,26 +53,17 @@ class RNN(TorchWeights):
         return AtenForm(kind, self._flat_weights(), self.bias_ih is not None)
 
 
-class PreActivationRNN(TorchWeights):
+class PreActivationRNN(RNN):
     r"""Vanilla cell whose state is the pre-activation: h_t = W φ(h_{t-1}) + W_x x_t + b; the output is φ(h_t).
 
-    It computes what `RNN` computes, in other coordinates; the bound on ∂h_t/∂h_k, (γ_W γ_φ)^(t-k), is written for
-    this form: γ_W the largest singular value of W, γ_φ the largest slope of φ.
-
-    Args:
-        input_size: features per step.
-        hidden_size: units.
-        activation: φ, a name of `ACTIVATIONS` or a function of a tensor.
-        bias: False leaves out b.
+    It computes what `RNN` computes, in other coordinates, with the same arguments; the bound on ∂h_t/∂h_k,
+    (γ_W γ_φ)^(t-k), is written for this form: γ_W the largest singular value of W, γ_φ the largest slope of φ.
     """
-
-    def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = "tanh", bias: bool = True):
-        super().__init__(input_size, hidden_size)
-        self.activation = activation
-        self.phi = resolve(activation)
-        self._add_weights(1, bias=bias)
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (h,) = state
         h = F.linear(self.phi(h), self.weight_hh, self.bias_hh) + F.linear(x, self.weight_ih, self.bias_ih)
         return self.phi(h), (h,)
+
+    def aten(self) -> None:
+        """PyTorch's kernels keep the other form's state."""

@@ -49,6 +49,8 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
         )
         extra = None if per_step is None else {**constants, **{name: v[t] for name, v in per_step.items()}}
         output, new = _step(cell, x_t, seen, extra, check=t == 0)
+        if sequence.record:  # a state that is passed on unchanged is a new one all the same: each has its own gradient
+            new = tuple(n.view_as(n) if n is line[0] else n for n, line in zip(new, lines, strict=True))
         moved = [[n, *line[:-1]] for n, line in zip(new, lines, strict=True)]
         if active is not None:
             moved = [_select(active[t], m, line) for m, line in zip(moved, lines, strict=True)]

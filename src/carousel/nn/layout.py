@@ -84,6 +84,7 @@ def unpack_state(state: State, cells: list[Cell], x: Tensor, *, single: bool) ->
         CellError: a shape does not fit; the message names the state and both shapes.
     """
     batch = x.shape[1]
+    dtype = None if torch.is_autocast_enabled(x.device.type) else x.dtype
     if state is None:
         return [start_state(c, batch, dtype=x.dtype, device=x.device) for c in cells]
     alike = _alike(cells)
@@ -91,7 +92,7 @@ def unpack_state(state: State, cells: list[Cell], x: Tensor, *, single: bool) ->
     if alike:
         _check_tuple("The state", state, len(names), ", ".join(names))
         for name, value in zip(names, state, strict=True):
-            _check_state(name, value, (len(cells), *_expected(cells[0], name, batch, single)))
+            _check_state(name, value, (len(cells), *_expected(cells[0], name, batch, single)), dtype)
         split = list(zip(*(value.unbind(0) for value in state), strict=True))
     else:
         _check_tuple("The state", state, len(cells), "one per cell")
@@ -99,7 +100,7 @@ def unpack_state(state: State, cells: list[Cell], x: Tensor, *, single: bool) ->
             of = f"The state of cell {number} ({type(cell).__name__})"
             _check_tuple(of, values, len(cell.state_sizes), ", ".join(cell.state_sizes))
             for name, value in zip(cell.state_sizes, values, strict=True):
-                _check_state(name, value, _expected(cell, name, batch, single))
+                _check_state(name, value, _expected(cell, name, batch, single), dtype)
         split = [tuple(values) for values in state]
     if single:
         split = [
@@ -120,7 +121,9 @@ def _check_tuple(what: str, value: Any, size: int, of: str) -> None:
         raise CellError(f"{what} is {got}; expected a tuple of {size}: {of}.")
 
 
-def _check_state(name: str, value: Any, expected: tuple[int, ...]) -> None:
+def _check_state(name: str, value: Any, expected: tuple[int, ...], dtype: torch.dtype | None) -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != expected:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise CellError(f"State {name!r} has {got}; expected {expected}.")
+    if dtype is not None and value.dtype != dtype:
+        raise CellError(f"State {name!r} is {value.dtype}, the input {dtype}; convert one, as state.to(dtype).")
