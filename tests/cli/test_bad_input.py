@@ -99,7 +99,9 @@ class TestOptions:
         refused(carousel("trian", "text.txt"), 2, "trian", "carousel train")
 
     def test_unknown_option(self, carousel: Run) -> None:
-        refused(carousel("train", "text.txt", "--hiden-size", "3"), 2, "--hiden-size", "--hidden-size")
+        refused(carousel("train", "text.txt", "--hiden-size", "3"), 2, "--hiden-size", "Did you mean --hidden-size?")
+        refused(carousel("train", "text.txt", "--hiden", "3"), 2, "no option --hiden", "Did you mean --hidden-size?")
+        refused(carousel("sample", "run", "--zzz", "3"), 2, "no option --zzz", "carousel sample --help")
 
     def test_unknown_cell(self, carousel: Run) -> None:
         refused(carousel("train", "text.txt", "--cell", "lstn"), 2, "'lstn'", "'lstm'", "FILE.py:Class")

@@ -90,6 +90,18 @@ def test_bytes_and_words(tokenizer: ByteTokenizer | WordTokenizer) -> None:
     text.encode()
 
 
+def test_words_go_on_from_the_prompt_with_a_space() -> None:
+    tokenizer = WordTokenizer(("<unk>", "the", "cell", "."))
+    network = build_network(Settings.of(hidden_size=4).network, load_cell("gru"), tokenizer.size)
+    with torch.no_grad():
+        network.scores.bias[:] = torch.tensor([0.0, 0.0, 100.0, 0.0])
+    assert "".join(Sampler(network, tokenizer).stream(2, prompt="the")) == " cell cell"
+    with torch.no_grad():
+        network.scores.bias[3] = 200.0
+    assert "".join(Sampler(network, tokenizer).stream(1, prompt="the")) == "."
+    assert "".join(Sampler(network, tokenizer).stream(1, prompt="  ")) == "."
+
+
 def test_stepper_refuses_both_directions() -> None:
     layer = carousel.nn.GRU(2, 3, bidirectional=True)
     with pytest.raises(carousel.CarouselError, match="both directions"):

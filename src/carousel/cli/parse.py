@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import functools
+import io
+import re
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
+
+from ..errors import UsageError
 
 __all__ = ["parse"]
 
@@ -13,6 +21,40 @@ T = TypeVar("T")
 
 
 def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:
-    """Call `function` with what the command line says; its docstring is the help."""
+    """Call `function` with what the command line says; its docstring is the help.
+
+    Raises:
+        UsageError: an option is unknown; the message suggests the nearest.
+        SystemExit: tyro has shown the help, or said what is wrong with a value.
+    """
+
+    @functools.wraps(function)
+    def later(*values: Any, **named: Any) -> Callable[[], T]:
+        return functools.partial(function, *values, **named)
+
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
-    return tyro.cli(function, prog=f"carousel {verb}", args=arguments, config=config)
+    command = functools.partial(tyro.cli, later, prog=f"carousel {verb}", config=config)
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):
+            call = command(args=arguments)
+    except SystemExit as stop:
+        if stop.code:
+            _suggest(verb, command, arguments)
+        sys.stderr.write(refusal.getvalue())
+        raise
+    return call()
+
+
+def _suggest(verb: str, command: Callable[..., Any], arguments: list[str]) -> None:
+    """Raise a UsageError if an option is not one of those that the help names."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        command(args=["--help"])
+    known = set(re.findall(r"--[a-z][a-z-]*", shown.getvalue()))
+    for argument in arguments:
+        option = argument.split("=")[0].replace("_", "-")
+        if option.startswith("--") and option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"`carousel {verb} --help` lists them."
+            raise UsageError(f"There is no option {option}. {hint}")

@@ -87,7 +87,7 @@ class Sampler:
         if unknown and self.tokenizer.level != "word":
             shown = ", ".join(repr(u) for u in unknown[:10])
             raise DataError(f"The model does not know {shown}: not in the text it was trained on. Leave them out.")
-        ids = self.tokenizer.encode(prompt).tolist() if prompt else [self._first()]
+        ids = self.tokenizer.encode(prompt).tolist() or [self._first()]
         return self._generate(ids, count, np.random.default_rng(seed), temperature, top_k, top_p)
 
     def _first(self) -> int:
@@ -104,6 +104,8 @@ class Sampler:
         top_p: float | None,
     ) -> Iterator[str]:
         network, decoder = self.network.eval(), self.tokenizer.stream_decoder()
+        for token in ids:
+            decoder.feed(token)  # what follows is spaced as the prompt asks
         device = next(network.parameters()).device
         with torch.inference_mode():
             scores, state = network(torch.tensor(ids, device=device).unsqueeze(1))
