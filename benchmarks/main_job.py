@@ -1,8 +1,8 @@
 """The main job, measured: `python -m benchmarks.main_job [quality|overhead|sampling|all] --data FILE`.
 
 - quality: `carousel train FILE --minutes 3` with nothing else set, three seeds; dev loss in nats per character.
-- overhead: seconds per update of the training loop over seconds of the bare forward, backward, clipping and update of
-  the same model on the same windows, in turns in one process.
+- overhead: seconds per iteration of the training loop over seconds of the bare forward, backward, clipping and update
+  of the same model on the same windows, in turns in one process.
 - sampling: characters per second of `Run.sample` on one thread, from the model that quality left.
 
 Results go to `benchmarks/results/main_job.json`, each part under its name.
@@ -11,6 +11,7 @@ Results go to `benchmarks/results/main_job.json`, each part under its name.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import statistics
@@ -22,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 import carousel
-from benchmarks.timing import interleaved
+from carousel.cli.progress import Progress
 from carousel.runs import environment
+from carousel.training import Callback, Step, Trainer
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
 
@@ -63,45 +66,51 @@ def quality(data: Path, work: Path, seeds: int, minutes: float) -> dict[str, Any
     }
 
 
+class Beside(Callback):
+    """Times every iteration of the loop, and after each one the same arithmetic without the loop."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {"loop": [], "bare": []}
+
+    def on_begin(self, trainer: Trainer) -> None:
+        """Make the peer: the same network, windows and update rule."""
+        self.network = copy.deepcopy(trainer.bare_network)
+        settings = trainer.settings
+        self.clip, self.state, self.turn = settings.clip, None, 0
+        rate, decay = settings.learning_rate, settings.weight_decay
+        self.rule = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.99))
+        k = settings.window
+        self.windows = [trainer.stream.window(k * i, k * (i + 1)) for i in range(trainer.steps)]
+        self.since = time.perf_counter()
+
+    def on_step(self, trainer: Trainer, step: Step) -> None:
+        """The loop has just made one update."""
+        self.times["loop"].append(time.perf_counter() - self.since)
+        begun = time.perf_counter()
+        window = self.windows[self.turn]
+        self.rule.zero_grad()
+        output, state = self.network(window.inputs, self.state)
+        cross_entropy(output.flatten(0, 1), window.targets.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.rule.step()
+        self.state, self.turn = tuple(s.detach() for s in state), self.turn + 1
+        self.times["bare"].append(time.perf_counter() - begun)
+        self.since = time.perf_counter()
+
+
 def overhead(data: Path) -> dict[str, Any]:
-    """The loop's update beside the same arithmetic without the loop."""
-    from carousel.api import _read
-    from carousel.cells.loading import load_cell
-    from carousel.runs import RunFolder
-    from carousel.settings import Settings
-    from carousel.tasks.language_model import LanguageModelTask
-    from carousel.training import Trainer
-
-    settings = Settings.of(steps=10**6, device="cpu")
-    corpus = _read([data], settings)
-    task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, load_cell("lstm"))
-    folder = RunFolder.create(tempfile.mkdtemp())
-    trainer = Trainer(task, settings.training, folder)
-    trainer.network.train()
-    torch.manual_seed(0)
-    network = task.network()
-    rule = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.1, betas=(0.9, 0.99))
-    windows = [task.stream(0, 1).window(64 * k, 64 * (k + 1)) for k in range(40)]
-    turn, state = 0, None
-
-    def bare() -> None:
-        nonlocal turn, state
-        window = windows[turn % len(windows)]
-        turn += 1
-        rule.zero_grad()
-        output, state = network(window.inputs, state)
-        torch.nn.functional.cross_entropy(output.flatten(0, 1), window.targets.flatten()).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        rule.step()
-        state = tuple(s.detach() for s in state)
-
-    def loop() -> None:
-        begun = time.monotonic()
-        trainer._log(trainer.update())
-        trainer._clock(begun)
-
-    times = interleaved({"bare": bare, "loop": loop}, samples=60, warmup=5)
-    return {**times, "ratio": times["loop"]["median_s"] / times["bare"]["median_s"], "threads": torch.get_num_threads()}
+    """Iterations of the real loop (with its log, run folder and progress bar) in turns with bare updates."""
+    beside = Beside()
+    with tempfile.TemporaryDirectory() as folder, Progress() as progress:
+        carousel.train(data, steps=100, evaluations=1, out=Path(folder) / "run", callbacks=[progress, beside])
+    medians = {name: statistics.median(seconds[10:]) for name, seconds in beside.times.items()}
+    pairs = zip(beside.times["loop"][10:], beside.times["bare"][10:], strict=True)
+    return {
+        **{f"{name}_median_s": value for name, value in medians.items()},
+        "ratio": statistics.median(loop / bare for loop, bare in pairs),
+        "pairs": len(beside.times["loop"]) - 10,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def sampling(work: Path) -> dict[str, Any]:

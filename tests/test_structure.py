@@ -77,7 +77,7 @@ def test_every_part_is_in_the_table() -> None:
         assert f"`{part}/`" in layout or f"`{part}.py`" in layout, f"docs/layout.md does not mention {part}"
 
 
-def test_the_doctor_and_the_data_know_no_torch_before_they_need_it() -> None:
+def test_settings_and_text_need_no_torch() -> None:
     code = "import sys, carousel, carousel.settings, carousel.data.text; print('torch' in sys.modules)"
     assert _python(code) == "False"
 

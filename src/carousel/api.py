@@ -286,9 +286,11 @@ class Run:
 
 def _read(sources: Sequence[Any], settings: Settings) -> TextCorpus:
     data = settings.data
+    # words are chosen by what is trained on, so that the dev and test parts do not leak into the vocabulary
+    share: dict[str, Any] = {"count_share": 1 - data.dev - data.test} if data.level == "word" else {}
     return load_text(
         sources, level=data.level, encoding=data.encoding, vocabulary_size=data.vocabulary_size,
-        min_count=data.min_count, split=data.words,
+        min_count=data.min_count, split=data.words, **share,
     )  # fmt: skip
 
 

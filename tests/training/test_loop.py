@@ -14,6 +14,7 @@ import yaml
 import carousel
 from carousel.cells.loading import load_cell
 from carousel.data.streams import Part, TokenStreams
+from carousel.data.text import load_text
 from carousel.settings import Settings
 from carousel.tasks.language_model import build_network
 from carousel.training import Callback, Interrupted, Step, Trainer
@@ -50,7 +51,7 @@ def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -
 def test_the_loop_equals_a_plain_one(text: Path, accumulate: int) -> None:
     """Weights after 12 updates equal those of a loop written out by hand, bit for bit."""
     run = carousel.train(text, steps=12, warmup=5, clip=0.3, seed=3, accumulate=accumulate, out="run", **SMALL)
-    corpus = carousel.api._read([text], Settings())
+    corpus = load_text([text])
     train = Part(0, run.config["corpus"]["tokens"]["train"])
     stream = TokenStreams(corpus.tokens, corpus.documents, train, 4)
 
@@ -102,7 +103,7 @@ def test_metrics_say_what_the_contract_says(text: Path) -> None:
 def test_dev_loss_is_the_loss_of_the_whole_dev_part(text: Path) -> None:
     """Against one pass over each of the parallel streams, token by token."""
     run = carousel.train(text, steps=6, out="run", **SMALL)
-    corpus = carousel.api._read([text], Settings())
+    corpus = load_text([text])
     dev = corpus.tokens[run.config["corpus"]["tokens"]["train"] :].astype("int64")
     assert len(dev) == run.config["corpus"]["tokens"]["dev"]
     length = -(-(len(dev) - 1) // 16)
@@ -268,3 +269,12 @@ def test_documents_are_not_mixed(text: Path, tmp_path: Path) -> None:
     whole, _ = run.model(ids, reset=reset)
     alone, _ = run.model(ids[6:])
     torch.testing.assert_close(whole[6:], alone)
+
+
+def test_the_vocabulary_is_chosen_by_the_training_part_alone(text: Path) -> None:
+    Path("words.txt").write_text("one two three four five . " * 60 + "six seven eight nine ten . " * 60)
+    options = {**SMALL, "level": "word", "steps": 1}
+    half = carousel.train("words.txt", dev=0.5, out="half", **options)
+    assert half.tokenizer.unknown("five six ten") == ["six", "ten"]
+    whole = carousel.train("words.txt", dev=0, out="whole", **options)
+    assert whole.tokenizer.unknown("five six ten") == []

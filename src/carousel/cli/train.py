@@ -21,9 +21,9 @@ def run(arguments: list[str]) -> None:
 
 def _train(
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
-    reading: DataSettings = DataSettings(),  # noqa: B008
-    network: NetworkSettings = NetworkSettings(),  # noqa: B008
-    training: TrainingSettings = TrainingSettings(),  # noqa: B008
+    reading: DataSettings = DataSettings(),
+    network: NetworkSettings = NetworkSettings(),
+    training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
 ) -> None:
     """Train a recurrent network on your own text.

@@ -17,7 +17,7 @@ from ..settings import TrainingSettings
 from .callbacks import Callback, Step
 from .interrupt import Interrupted, interruptible
 from .optim import Schedule, optimizer
-from .processes import any_of, gathered, is_main, same_for_all
+from .processes import any_of, gathered, is_main, same_for_all, several
 from .tbptt import TruncatedBPTT
 
 __all__ = ["Stream", "Task", "Trainer", "calibrate", "check_device"]
@@ -323,7 +323,8 @@ def _accelerator(settings: TrainingSettings) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state()  # the precision of an earlier run in the same process must not bind this one
+    # the precision and the device of an earlier run in the same process must not bind this one
+    AcceleratorState._reset_state(reset_partial_state=not several())
     precision = "bf16" if settings.precision == "bfloat16" else "no"
     return Accelerator(mixed_precision=precision, cpu=settings.device == "cpu")
 

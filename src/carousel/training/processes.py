@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["any_of", "gathered", "is_main", "same_for_all", "wait"]
+__all__ = ["any_of", "gathered", "is_main", "same_for_all", "several", "wait"]
 
 T = TypeVar("T")
 
 
-def _several() -> bool:
+def several() -> bool:
+    """Whether more than one process trains this network."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -28,18 +29,18 @@ def _state() -> Any:
 
 def is_main() -> bool:
     """Whether this process is the one that writes."""
-    return not _several() or _state().is_main_process
+    return not several() or _state().is_main_process
 
 
 def wait() -> None:
     """Until all processes are here."""
-    if _several():
+    if several():
         _state().wait_for_everyone()
 
 
 def same_for_all(value: T) -> T:
     """The main process's value, on all."""
-    if not _several():
+    if not several():
         return value
     from accelerate.utils import broadcast_object_list
 
@@ -49,12 +50,12 @@ def same_for_all(value: T) -> T:
 
 def any_of(flag: bool) -> bool:
     """Whether the flag is set on any process."""
-    return flag if not _several() else any(gathered(flag))
+    return flag if not several() else any(gathered(flag))
 
 
 def gathered(value: T) -> list[T]:
     """The values of all processes, in their order."""
-    if not _several():
+    if not several():
         return [value]
     from accelerate.utils import gather_object
 
