@@ -26,8 +26,9 @@ ALLOWED = {
     "training": {"errors", "settings", "runs"},
     "report": {"errors", "runs"},
     "api": {"errors", "settings", "data", "cells", "nn", "tasks", "runs", "training", "report"},
+    "bench": {"errors", "cells", "nn", "runs", "report"},
     "recipes": {"", "errors", "runs"},
-    "cli": {"", "errors", "settings", "report", "training", "api", "recipes"},
+    "cli": {"", "errors", "settings", "cells", "engine", "report", "training", "api", "recipes", "bench"},
     "": set(),
     "__main__": {"cli"},
 }

@@ -16,6 +16,7 @@ from carousel import Cell
 from carousel.cells import GRU, LSTM, REGISTRY, RNN, ConstantErrorCarousel, LeakyRNN, MultiTapRNN, PreActivationRNN
 from carousel.nn import Recurrent
 
+from . import user_cells as user
 from .odd_cells import (
     DelayOnOne,
     LearnedStart,
@@ -44,7 +45,7 @@ SIZES = [  # dtype, batch, hidden, length: every value occurs, and every length 
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Standard normal numbers, the same for the same seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def fill(module: torch.nn.Module, seed: int = 0) -> None:
@@ -144,7 +145,40 @@ ODD = [
     Case("output-ignores-state", Outputless, {}),
 ]
 
-CASES = [*REGISTERED, *VARIANTS, *ODD]
+WRITTEN = [
+    Case("layer-norm-peephole-lstm", user.LayerNormPeepholeLSTM, {}),
+    Case("multiplicative-rnn", user.MultiplicativeRNN, {}),
+    Case("highway-rnn", user.HighwayRNN, {}),
+    Case("coupled-oscillators", user.CoupledOscillators, {}),
+    Case("softmax-rnn", user.SoftmaxRNN, {}),
+    Case("three-taps", user.ThreeTaps, {}),
+    Case("own-min-gru", user.OwnMinGRU, {}),
+    Case("projected-lstm", user.ProjectedLSTM, {}),
+    Case("block-gru", user.BlockGRU, {}),
+    Case("scalar-state", user.ScalarState, {}),
+    Case("bare-scalar", user.BareScalar, {}),
+    Case("ignores-input", user.IgnoresInput, {}),
+    Case("clamped", user.Clamped, {}),
+    Case("root-mean-square", user.RootMeanSquare, {}),
+    Case("built-ins", user.BuiltIns, {}),
+    Case("masked", user.Masked, {}),
+    Case("mode-dependent", user.ModeDependent, {}),
+    Case("weight-normed", user.WeightNormed, {}),
+    Case("manual-weight-norm", user.ManualWeightNorm, {}),
+    Case("fast-weights", user.FastWeights, {}),
+    Case("sliced", user.Sliced, {}),
+    Case("reductions", user.Reductions, {}),
+    Case("smooth-units", user.SmoothUnits, {}),
+    Case("exponential-average", user.ExponentialAverage, {}),
+    Case("linear-filter", user.LinearFilter, {}),
+    Case("zoneout", user.Zoneout, {}, draws=True),
+    Case("variational-dropout", user.VariationalDropout, {}, draws=True),
+    Case("skip-lstm", user.SkipLSTM, {}),
+    Case("tied-weights", user.TiedWeights, {}),
+    Case("swapped", user.Swapped, {}),
+]
+
+CASES = [*REGISTERED, *VARIANTS, *ODD, *WRITTEN]
 
 
 def names(cases: list[Case]) -> list[str]:

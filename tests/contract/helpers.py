@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,19 @@ from carousel.nn import Recurrent
 
 from .cases import normal
 
-__all__ = ["SUMMED", "assert_near", "gradients", "random_state", "run_alone", "start", "tensors", "weighted_sum"]
+__all__ = [
+    "SUMMED",
+    "assert_equals_the_loop",
+    "assert_near",
+    "everything",
+    "gradients",
+    "like",
+    "random_state",
+    "run_alone",
+    "start",
+    "tensors",
+    "weighted_sum",
+]
 
 SUMMED = 1e-13
 """Two ways to the same float64 number that differ only in the order of sums: some hundred roundings of 1.1e-16 each,
@@ -51,6 +64,65 @@ def gradients(loss: Tensor, module: nn.Module, *others: Any) -> list[Tensor]:
     """Of every parameter that learns, then of `others`; zeros where the loss does not depend on one."""
     wanted = [p for p in module.parameters() if p.requires_grad] + tensors(others)
     return list(torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True))
+
+
+def everything(layer: Recurrent, x: Tensor, state: Any = None, **keywords: Any) -> dict[str, Tensor]:
+    """By name: output, final states, and the gradients of all that asks for one, for a random functional of the two."""
+    output, final = layer(x, state, generator=torch.Generator().manual_seed(1), **keywords)
+    made = {"output": output, **{f"final state {n}": s for n, s in enumerate(tensors(final))}}
+    inputs = dict(layer.named_parameters()) | {"x": x}
+    inputs |= {f"initial state {n}": s for n, s in enumerate(tensors(() if state is None else state))}
+    wanted = {name: t for name, t in inputs.items() if t.requires_grad}
+    weights = [normal(*t.shape, seed=77 + n, dtype=torch.float32).to(t.dtype) for n, t in enumerate(made.values())]
+    if wanted:
+        pairs = [(t, w) for t, w in zip(made.values(), weights, strict=True) if t.requires_grad]
+        options = {"allow_unused": True, "materialize_grads": True}
+        found = torch.autograd.grad([t for t, _ in pairs], list(wanted.values()), [w for _, w in pairs], **options)
+        made |= {f"gradient of {name}": g for name, g in zip(wanted, found, strict=True)}
+    return {name: t.detach() for name, t in made.items()}
+
+
+def like(value: Any, dtype: torch.dtype, noise: float = 0.0) -> Any:
+    """The tensors of a nested tuple as new leaves of another precision, each number times (1 + noise · normal)."""
+    if value is None or isinstance(value, tuple):
+        return None if value is None else tuple(like(v, dtype, noise) for v in value)
+    factor = 1 + noise * normal(*value.shape, seed=value.numel())
+    return (value.detach() * factor).to(dtype).requires_grad_(value.requires_grad)
+
+
+def assert_equals_the_loop(layer: Recurrent, x: Tensor, state: Any = None, **keywords: Any) -> None:
+    """All of `everything(layer, …)` within rounding of the reference loop in float64 on the same numbers.
+
+    What rounding can do is measured, not guessed: by the loop in the layer's own precision, and by the loop on numbers
+    that are off by a relative ε each. Four times the larger error is allowed (products in another order, other `exp`),
+    and for small sums, which the loop may hit by luck, some ε and what adding up n terms one by one costs, ε√n.
+    """
+    eps = torch.finfo(x.dtype).eps
+
+    def loop(dtype: torch.dtype, noise: float = 0.0) -> Mapping[str, Tensor]:
+        other = copy.deepcopy(layer).to(dtype)
+        other.backend = "reference"
+        with torch.no_grad():
+            for p in other.parameters():
+                p.copy_(like(p, dtype, noise))
+        return everything(other, like(x, dtype, noise), like(state, dtype, noise), **keywords)
+
+    exact = loop(torch.float64)
+    loops = [loop(x.dtype, eps)] + ([loop(x.dtype)] if x.dtype != torch.float64 else [])
+    got = everything(layer, x, state, **keywords)
+    assert got.keys() == exact.keys()
+    terms = x.shape[0] * x.shape[1] + max(p.shape[-1] for p in layer.parameters() if p.ndim)
+    for name, e in exact.items():
+        g = got[name]
+        assert g.dtype == x.dtype
+        assert g.shape == e.shape, f"{name} has shape {tuple(g.shape)}, expected {tuple(e.shape)}"
+        if not e.numel():
+            continue
+        assert bool(g.isfinite().all()), f"{name} is not finite"
+        error = (g.double() - e).abs().max().item()
+        usual = max((run[name].double() - e).abs().max().item() for run in loops)
+        allowed = 4 * usual + eps * (8 + 2 * terms**0.5) * max(1.0, e.abs().max().item())
+        assert error <= allowed, f"{name} is off by {error:.2e}, allowed are {allowed:.2e} (the loop: {usual:.2e})"
 
 
 def start(layer: Recurrent, batch: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:

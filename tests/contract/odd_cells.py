@@ -88,7 +88,7 @@ class Noisy(Cell):
         self, time: int, batch: int, generator: torch.Generator | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         w = self.wh / self.wh.norm(dim=1, keepdim=True)
-        noise = torch.randn(time, batch, self.hidden_size, generator=generator, dtype=w.dtype)
+        noise = torch.randn(time, batch, self.hidden_size, generator=generator).to(w.dtype)  # alike in both precisions
         return {"w": w}, {"noise": noise}
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], extra: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:

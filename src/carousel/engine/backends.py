@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..cells.base import Cell
 from ..errors import CellError
 from .aten import aten_obstacle, run_aten
+from .compiled import compiled_obstacle, note_once, program_for, run_compiled, situation
 from .reference import run_reference
 from .sequence import Result, Sequence
 
@@ -14,11 +15,14 @@ __all__ = ["BACKENDS", "Backend", "choose"]
 
 Backend = Callable[[Cell, Sequence], Result]
 
-BACKENDS = ("auto", "reference", "torch")
+BACKENDS = ("auto", "reference", "torch", "cpu")
 
 
 def choose(name: str, cell: Cell, sequence: Sequence) -> Backend:
     """The function that will run `cell` over `sequence`.
+
+    "auto" takes compiled code where there can be some, else PyTorch's kernel where there is one, else the plain loop,
+    after one note that says why.
 
     Raises:
         CellError: the backend is unknown, or asked for by name and unable.
@@ -27,9 +31,28 @@ def choose(name: str, cell: Cell, sequence: Sequence) -> Backend:
         return run_reference
     if name not in BACKENDS:
         raise CellError(f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}.")
-    obstacle = aten_obstacle(cell, sequence)
-    if obstacle is None:
-        return run_aten
     if name == "torch":
-        raise CellError(f'backend="torch" can\'t run this: {obstacle}. Use backend="auto" or "reference".')
-    return run_reference
+        return _able(name, aten_obstacle(cell, sequence), run_aten)
+    if name == "cpu":
+        return _able(name, compiled_obstacle(cell, sequence), run_compiled)
+    outside = situation(cell, sequence)
+    program = program_for(cell, sequence) if outside is None else outside
+    if not isinstance(program, str):
+        return run_compiled
+    if aten_obstacle(cell, sequence) is None:
+        return run_aten
+    if outside is not None:
+        return run_reference
+
+    def noted(cell: Cell, sequence: Sequence) -> Result:
+        result = run_reference(cell, sequence)  # first, since it says more clearly what is wrong with a wrong cell
+        note_once(cell, program)
+        return result
+
+    return noted
+
+
+def _able(name: str, obstacle: str | None, backend: Backend) -> Backend:
+    if obstacle is not None:
+        raise CellError(f'backend="{name}" can\'t run this: {obstacle}. Use backend="auto" or "reference".')
+    return backend

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cells.base import Cell
 from ..errors import CellError
-from .sequence import Result, Sequence, check_states, start_state
+from .sequence import Result, Sequence, begin, check_states, start_state
 
 __all__ = ["run_reference"]
 
@@ -36,7 +36,10 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
     if reset is not None:
         initial = start_state(cell, batch, dtype=x.dtype, device=x.device)
         fresh = [list(s.unbind(0)) if d else [s] for s, d in zip(initial, delayed, strict=True)]
-    constants, per_step = _begin(cell, sequence)
+    extras = begin(cell, sequence)
+    constants, per_step = {}, None
+    if extras is not None:
+        constants, per_step = extras[0], {name: value.unbind(0) for name, value in extras[1].items()}
     outputs: list[Tensor] = []
     steps: tuple[list[tuple[Tensor, Tensor]], ...] = tuple([] for _ in lines)
 
@@ -65,21 +68,6 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
 
     final = tuple(torch.stack(line) if d else line[0] for line, d in zip(lines, delayed, strict=True))
     return Result(torch.stack(outputs), final, steps if sequence.record else None)
-
-
-def _begin(cell: Cell, sequence: Sequence) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    begin = getattr(cell, "begin", None)
-    if begin is None:
-        return {}, None
-    time, batch = sequence.x.shape[:2]
-    constants, per_step = begin(time, batch, sequence.generator)
-    for name, value in per_step.items():
-        if value.shape[:1] != (time,):
-            raise CellError(
-                f"{type(cell).__name__}.begin() gave per-step {name!r} of shape {tuple(value.shape)}; its first "
-                f"dimension is time and must be {time}."
-            )
-    return constants, {name: value.unbind(0) for name, value in per_step.items()}
 
 
 def _step(

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..cells.base import Cell
 from ..errors import CellError
 
-__all__ = ["Result", "Sequence", "start_state"]
+__all__ = ["Result", "Sequence", "begin", "start_state"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Sequence:
         reset: (time, batch) bool, or None; where true the initial state is put in before that step.
         generator: source of the random numbers that `Cell.begin` draws.
         record: keep the states of every step.
+        recompute: keep the states of every n-th step only and compute the others again in the backward pass; 0 keeps
+            everything.
     """
 
     x: Tensor
@@ -34,6 +36,7 @@ class Sequence:
     reset: Tensor | None = None
     generator: torch.Generator | None = None
     record: bool = False
+    recompute: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,22 @@ def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.dev
     check_states(cell, values, batch, "initial_state()")
     depths = (max(taps) if name in cell.delays else 0 for name, taps in cell.taps.items())
     return tuple(v.expand(depth, *v.shape) if depth else v for v, depth in zip(values, depths, strict=True))
+
+
+def begin(cell: Cell, sequence: Sequence) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+    """What `Cell.begin` gives for this sequence, (constants, per step), checked; None where the cell has none."""
+    method = getattr(cell, "begin", None)
+    if method is None:
+        return None
+    time, batch = sequence.x.shape[:2]
+    constants, per_step = method(time, batch, sequence.generator)
+    for name, value in per_step.items():
+        if value.shape[:1] != (time,):
+            raise CellError(
+                f"{type(cell).__name__}.begin() gave per-step {name!r} of shape {tuple(value.shape)}; its first "
+                f"dimension is time and must be {time}."
+            )
+    return constants, per_step
 
 
 def check_states(cell: Cell, values: tuple[Tensor, ...], batch: int, source: str) -> None:

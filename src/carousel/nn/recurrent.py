@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..cells.base import Cell
-from ..engine import BACKENDS, Result, Sequence, choose
+from ..engine import BACKENDS, Result, Sequence, choose, explain
 from ..errors import CellError
 from .layout import State, check_input, pack_state, unpack_state
 from .trajectory import Trajectory, reverse_time
@@ -38,7 +38,10 @@ class Recurrent(nn.Module):
         batch_first: input and output are (batch, time, ·). States keep their layout, as in PyTorch.
         dropout: probability that an element of a layer's output is dropped on its way to the next layer.
         skip: connect the input to every layer and every layer to the output.
-        backend: "auto" (the fastest that can), "reference" (the plain loop), "torch" (PyTorch's own kernels).
+        backend: "auto" (the fastest that can), "reference" (the plain loop), "torch" (PyTorch's own kernels), "cpu"
+            (compiled code).
+        recompute: on compiled code, keep the states of every n-th step only and compute the steps between them again in
+            the backward pass: less memory for long sequences, about a third more time. 0 keeps everything.
         cell_options: given to every cell.
 
     Raises:
@@ -64,15 +67,19 @@ class Recurrent(nn.Module):
         dropout: float = 0.0,
         skip: bool = False,
         backend: str = "auto",
+        recompute: int = 0,
         **cell_options: Any,
     ):
         super().__init__()
+        if not isinstance(recompute, int) or recompute < 0:
+            raise CellError(f"Recurrent got recompute={recompute!r}; give a whole number of steps, 0 for none.")
         if not 0 <= dropout <= 1:
             raise CellError(f"Recurrent got dropout={dropout}; it is a probability from 0 to 1.")
         if backend not in BACKENDS:
             raise CellError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
         self.directions = 2 if bidirectional else 1
         self.batch_first, self.dropout, self.skip, self.backend = batch_first, dropout, skip, backend
+        self.recompute = recompute
         if isinstance(cell_class, Cell | str):
             fix = f"[{type(cell_class).__name__}(…)]" if isinstance(cell_class, Cell) else "carousel.cells.LSTM, 8, 16"
             raise CellError(f"Recurrent got {cell_class!r}; give a class or a list of cells, as Recurrent({fix}).")
@@ -193,7 +200,7 @@ class Recurrent(nn.Module):
                 signal = torch.cat([signal, x], dim=-1) if self.skip else signal
             directions = []
             for cell, backward in zip(layer, (False, True), strict=False):
-                sequence = Sequence(signal, states[len(finals)], lengths, reset, generator, trajectory)
+                sequence = Sequence(signal, states[len(finals)], lengths, reset, generator, trajectory, self.recompute)
                 result = _run(self.backend, cell, sequence, backward=backward)
                 directions.append(result.output)
                 finals.append(result.state)
@@ -209,6 +216,16 @@ class Recurrent(nn.Module):
             output = output.transpose(0, 1)
         final = pack_state(finals, cells, single=single)
         return (output, final, Trajectory(records, self.directions)) if trajectory else (output, final)
+
+    def explain(self, stages: tuple[str, ...] = ("summary", "analysis", "backward", "schedule")) -> str:
+        """What the compiler makes of each cell, stage by stage; `carousel.engine.STAGES` are "summary", "capture" …
+
+        Example:
+            >>> import carousel
+            >>> print(carousel.nn.Recurrent(carousel.cells.LSTM, 8, 16).explain(("summary",)).splitlines()[0])
+            LSTM(8, 16), float32
+        """
+        return "\n\n".join(explain(cell, stages) for cell in self._bound_cells())
 
     def extra_repr(self) -> str:
         options = {"skip": self.skip, "batch_first": self.batch_first}

@@ -1,0 +1,286 @@
+"""The compiled backend: from a cell and a sequence to a program and its run, with everything before and behind it."""
+
+from __future__ import annotations
+
+import types
+import warnings
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cells.base import Cell
+from .build import BuildError
+from .capture import Extra, ObstacleError, replay
+from .graph import Node, order
+from .interpret import interpret
+from .program import REAL, Program, Variant, compile_step
+from .run import Inputs, run_loop
+from .sequence import Result, Sequence, begin, start_state
+
+__all__ = ["compiled_obstacle", "note_once", "program_for", "run_compiled", "situation"]
+
+
+@dataclass
+class _Known:
+    """What is known of one cell: programs and obstacles, by variant and by the attributes that the cell had."""
+
+    programs: dict[Any, Program | str] = field(default_factory=dict)
+
+
+_KNOWN: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
+
+
+def situation(cell: Cell, sequence: Sequence) -> str | None:
+    """Why compiled code can't run this call, whatever the cell, in words; None when it can."""
+    if torch._C._are_functorch_transforms_active():
+        return "compiled code does not go through torch.func's transforms"
+    if sequence.record:
+        return "compiled code does not show the states of every step"
+    if sequence.x.device.type != "cpu":
+        return f"there is no compiled code for {sequence.x.device.type}"
+    if sequence.x.dtype not in REAL:
+        return f"there is no compiled code for {sequence.x.dtype}"
+    if sequence.x.shape[0] == 0 or sequence.x.shape[1] == 0:
+        return "the sequence is empty"
+    if any(0 in shape for shape in cell.state_shapes.values()):
+        return "a state is empty"
+    if any(p.device.type != "cpu" or p.dtype != sequence.x.dtype for p in cell.parameters()):
+        return "the parameters have another type than the input"
+    return None
+
+
+def compiled_obstacle(cell: Cell, sequence: Sequence) -> str | None:
+    """Why the compiled backend can't run this, in words; None when it can."""
+    found = situation(cell, sequence)
+    if found is None:
+        program = program_for(cell, sequence)
+        found = program if isinstance(program, str) else None
+    return found
+
+
+def program_for(cell: Cell, sequence: Sequence) -> Program | str:
+    """The program for this cell and this kind of sequence, compiled if need be, or why there is none."""
+    known = _KNOWN.setdefault(cell, _Known())
+    key = _key(cell, sequence)
+    if key not in known.programs:
+        try:
+            program: Program | str = compile_step(cell, _variant(cell, sequence))
+            assert isinstance(program, Program)
+            _ = program.libraries
+        except ObstacleError as obstacle:
+            program = str(obstacle)
+        except BuildError as error:
+            program = str(error)
+        known.programs[key] = program
+    return known.programs[key]
+
+
+def _key(cell: Cell, sequence: Sequence) -> tuple[Any, ...]:
+    """Everything that a program depends on besides the numbers in tensors."""
+    attributes = tuple((path, type(module), _frozen(module.__dict__)) for path, module in cell.named_modules())
+    tensors = tuple((n, tuple(p.shape), p.requires_grad) for n, p in cell.named_parameters())
+    return (
+        attributes,
+        tensors,
+        sequence.x.dtype,
+        sequence.x.shape[2],
+        sequence.reset is None,
+        sequence.lengths is None,
+        sequence.x.requires_grad,
+    )
+
+
+def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tuple[int, str, Tensor]]:
+    constants, per_step = extras
+    return [(0, k, v) for k, v in constants.items()] + [(1, k, v) for k, v in per_step.items()]
+
+
+_SKIPPED = {"_parameters", "_modules", "_stepping"}
+
+
+def _frozen(value: Any, depth: int = 0) -> Any:
+    """A hashable picture of an attribute's value."""
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    if isinstance(value, Tensor):
+        return (tuple(value.shape), value.dtype, value.requires_grad)
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type) or depth > 4:
+        return id(value)
+    if isinstance(value, dict):
+        return tuple((k, _frozen(v, depth + 1)) for k, v in value.items() if k not in _SKIPPED)
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(v, depth + 1) for v in value)
+    if isinstance(value, torch.nn.Module):
+        return id(value)
+    if isinstance(value, set | frozenset):
+        return frozenset(_frozen(v, depth + 1) for v in value)
+    return (id(value), _frozen(vars(value), depth + 1) if hasattr(value, "__dict__") else None)
+
+
+def _variant(cell: Cell, sequence: Sequence) -> Variant:
+    differentiable: set[tuple] = set()
+    if sequence.x.requires_grad:
+        differentiable.add(("x",))
+    extras = None
+    if hasattr(cell, "begin"):
+        extras = _describe_extras(cell, sequence)
+        differentiable |= {("extra", e.name) for e in extras if e.requires_grad}
+    if sequence.reset is not None:
+        differentiable |= {("initial", k) for k in range(len(cell.state_sizes))}
+    delayed = [k for k, name in enumerate(cell.state_sizes) if name in cell.delays]
+    collect = tuple(delayed) if sequence.lengths is not None else ()
+    return Variant(
+        sequence.x.dtype,
+        sequence.reset is not None,
+        sequence.lengths is not None,
+        collect,
+        extras,
+        frozenset(differentiable),
+    )
+
+
+def _describe_extras(cell: Cell, sequence: Sequence) -> tuple[Extra, ...]:
+    """What `begin` gives; a batch dimension is one that follows the batch."""
+    method: Any = cell.begin  # pyright: ignore[reportAttributeAccessIssue]
+    with torch.random.fork_rng(devices=[]):
+        made = [{(p, k): v for p, k, v in _each_extra(method(2, batch, torch.Generator()))} for batch in (11, 13)]
+    described = []
+    for (p, name), value in made[0].items():
+        other = made[1].get((p, name))
+        if other is None:
+            raise ObstacleError(f"begin() gives {name!r} only sometimes")
+        first, second = tuple(value.shape[p:]), tuple(other.shape[p:])
+        batched = first != second
+        if batched and (first[:1], second[:1], first[1:]) != ((11,), (13,), second[1:]):
+            raise ObstacleError(f"begin() gives {name!r} whose batch is not the first dimension")
+        if value.is_floating_point() and value.dtype != sequence.x.dtype:
+            raise ObstacleError(f"begin() gives {name!r} in {value.dtype}")
+        shape = first[1:] if batched else first
+        described.append(Extra(name, bool(p), batched, shape, value.dtype, value.requires_grad))
+    return tuple(described)
+
+
+def run_compiled(cell: Cell, sequence: Sequence) -> Result:
+    """Run the cell's program over the sequence."""
+    program = program_for(cell, sequence)
+    assert isinstance(program, Program)
+    captured, analyzed = program.captured, program.analyzed
+    x, dtype = sequence.x, sequence.x.dtype
+    time, batch = x.shape[:2]
+    active = None
+    if sequence.lengths is not None:
+        active = torch.arange(time, device=x.device).unsqueeze(1) < sequence.lengths
+        x = x.masked_fill(~active.unsqueeze(2), 0.0)  # NaN in the padding would reach the gradients as 0 · NaN
+
+    extras: dict[str, Tensor] = {}
+    given = begin(cell, sequence)
+    if given is not None:
+        extras = {k: v for _, k, v in _each_extra(given)}
+    wanted = [*captured.vectors, *captured.matrices]
+    fixed = [v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras)]
+    vectors = [v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]]
+    matrices = fixed[len(captured.vectors) :]
+
+    wanted_rows = _used(program)
+    leaves: dict[tuple, Tensor] = {("x",): x}
+    if active is not None:
+        leaves["active",] = active.to(dtype).unsqueeze(2)
+    if sequence.reset is not None:
+        reset = sequence.reset if active is None else sequence.reset & active
+        _add_resets(leaves, cell, reset, dtype)
+    for p, name, value in [] if given is None else _each_extra(given):
+        if ("extra", name) not in wanted_rows:
+            continue
+        flat = value.to(dtype).reshape(*value.shape[: p + 1], -1) if value.ndim > p else value
+        leaves["extra", name] = flat if p else flat.unsqueeze(0).expand(time, *flat.shape)
+
+    def leaf(name: tuple) -> Tensor:
+        if name[0] == "vector":
+            return vectors[name[1]]
+        value = leaves[name]
+        return value.reshape(time * batch, value.shape[2])
+
+    if analyzed.before:
+        for i, value in enumerate(interpret(analyzed.before, leaf, matrices)):
+            leaves["before", i] = value.expand(time * batch, -1).reshape(time, batch, -1)
+    loop = _used(program, loop=True)
+    used = [name for name in leaves if name in loop]
+    rows = {name: _rows(leaves[name]) for name in used}
+    states = [
+        s.reshape(s.shape[0] if d > 1 or name in cell.delays else 1, batch, -1)
+        for s, d, name in zip(sequence.state, program.depths, cell.state_sizes, strict=True)
+    ]
+    inputs = Inputs(time, batch, rows, vectors, matrices, states)
+    collected, lines = run_loop(program, inputs, sequence.recompute)
+
+    output = collected[0]
+    if analyzed.behind is not None:
+
+        def late(name: tuple) -> Tensor:
+            return collected[name[1]].reshape(time * batch, -1) if name[0] == "collected" else leaf(name)
+
+        (output,) = interpret([analyzed.behind], late, matrices)
+        output = output.expand(time * batch, -1).reshape(time, batch, -1)
+    shapes = cell.state_shapes
+    final = []
+    for k, (name, shape) in enumerate(shapes.items()):
+        line = lines[k]
+        if name in cell.delays:
+            if sequence.lengths is not None:
+                index = program.analyzed.collected.index(analyzed.states[k])
+                line = _line_at_end(states[k], collected[index], sequence.lengths)
+            final.append(line.reshape(-1, batch, *shape))
+        else:
+            final.append(line.reshape(batch, *shape))
+    return Result(output, tuple(final))
+
+
+def _line_at_end(before: Tensor, after: Tensor, lengths: Tensor) -> Tensor:
+    """The last values of every row at its own end, the newest first."""
+    depth = len(before)
+    history = torch.cat([before.flip(0), after])
+    index = lengths.to(history.device) + depth - 1 - torch.arange(depth, device=history.device).unsqueeze(1)
+    return history.gather(0, index.unsqueeze(2).expand(-1, -1, history.shape[2]))
+
+
+def _rows(value: Tensor) -> Tensor:
+    """With features side by side."""
+    return value if value.stride(2) == 1 or value.shape[2] == 1 else value.contiguous()
+
+
+def _used(program: Program, *, loop: bool = False) -> set[tuple]:
+    """The names of the leaves that are read at all, or in the loop and its hoisted products."""
+    a = program.analyzed
+    roots: list[Node] = [*a.hoisted, *a.collected, *a.states]
+    if not loop:
+        roots += [*a.before, *([a.behind] if a.behind else [])]
+    return {n.data for n in order(roots) if n.kind == "leaf"}
+
+
+def _add_resets(leaves: dict[tuple, Tensor], cell: Cell, reset: Tensor, dtype: torch.dtype) -> None:
+    """("reset", tap): whether the value `tap` steps back is older than the last reset; ("initial", k): its stead."""
+    time, batch = reset.shape
+    initial = start_state(cell, batch, dtype=dtype, device=reset.device)
+    for k, (value, name) in enumerate(zip(initial, cell.state_sizes, strict=True)):
+        first = value[0] if name in cell.delays else value
+        leaves["initial", k] = first.reshape(1, batch, -1).expand(time, -1, -1)
+    steps = torch.arange(time, device=reset.device).unsqueeze(1)
+    last = torch.where(reset, steps, torch.full_like(steps, -1)).cummax(0).values
+    for tap in {tap for taps in cell.taps.values() for tap in taps}:
+        mask = (last >= 0) & (steps - last < tap)
+        leaves["reset", tap] = mask.to(dtype).unsqueeze(2)
+
+
+def note_once(cell: Cell, reason: str) -> None:
+    """Say, once per class and reason, that a cell runs on the slow loop, and why."""
+    key = (type(cell), reason)
+    if key not in _NOTED:
+        _NOTED.add(key)
+        text = f"{type(cell).__name__} runs on the reference loop, which is slower: {reason}."
+        warnings.warn(text, UserWarning, stacklevel=2)
+
+
+_NOTED: set[tuple[type, str]] = set()
