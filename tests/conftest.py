@@ -32,12 +32,20 @@ def _seed() -> None:
 @pytest.fixture(scope="session")
 def start() -> Callable[..., subprocess.Popen[str]]:
     """`start(folder, *arguments)`: Python as another process in that folder, with one thread and a cache of its own."""
+    from carousel.engine.build import cache_folder
+
+    kernels = cache_folder() / "kernels"
 
     def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+        cache = folder / "cache"
+        if not cache.exists():  # compiled cells are shared with all tests, all else that is kept is not
+            cache.mkdir()
+            kernels.mkdir(parents=True, exist_ok=True)
+            (cache / "kernels").symlink_to(kernels)
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,
-            env={**os.environ, "CAROUSEL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "CAROUSEL_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

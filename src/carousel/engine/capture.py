@@ -272,8 +272,10 @@ def _ref(a: Any) -> Any:
     return Ref(a.number) if isinstance(a, FixedTensor) else a
 
 
-def replay(recipe: Recipe, wanted: list[int], cell: Cell, extras: dict[str, Tensor]) -> list[Tensor]:
-    """The values of the recipe with these numbers, now, differentiable to the cell's parameters."""
+def replay(
+    recipe: Recipe, wanted: list[int], cell: Cell, extras: dict[str, Tensor], dtype: torch.dtype
+) -> list[Tensor]:
+    """The values of the recipe with these numbers, now, in `dtype`, differentiable to the cell's parameters."""
     values: dict[int, Any] = {}
 
     def value(number: int) -> Tensor:
@@ -282,7 +284,8 @@ def replay(recipe: Recipe, wanted: list[int], cell: Cell, extras: dict[str, Tens
             if kind == "attribute":
                 module = cell.get_submodule(rest[0])
                 found = module._parameters.get(rest[1])
-                values[number] = getattr(module, rest[1]) if found is None else found
+                found = getattr(module, rest[1]) if found is None else found
+                values[number] = found.to(dtype) if found.is_floating_point() else found
             elif kind == "constant":
                 values[number] = rest[0]
             elif kind == "extra":
@@ -316,9 +319,10 @@ def capture(
     Raises:
         ObstacleError: the step can't be captured.
     """
-    first, second = (
-        _trace(cell, batch, dtype, device, reset=reset, lengths=lengths, extras=extras) for batch in (11, 13)
-    )
+    with torch.inference_mode(False), torch.enable_grad():
+        first, second = (
+            _trace(cell, batch, dtype, device, reset=reset, lengths=lengths, extras=extras) for batch in (11, 13)
+        )
     one, two = first[0].text(), second[0].text()
     if one != two:
         raise ObstacleError("step() does something that depends on the batch size")
@@ -430,7 +434,8 @@ class _Bound:
                 self.saved.append((store, tensors))
                 for name, value in tensors.items():
                     if id(value) not in made:
-                        number = self.trace.recipe.add(("attribute", path, name), value)
+                        real = value.to(self.trace.dtype) if value.is_floating_point() else value
+                        number = self.trace.recipe.add(("attribute", path, name), real)
                         made[id(value)] = FixedTensor(self.trace, number, requires_grad=value.requires_grad)
                     store[name] = made[id(value)]  # pyright: ignore[reportArgumentType]
 
@@ -442,12 +447,10 @@ class _Bound:
 def _call(cell: Cell, x: Tensor, state: tuple[Any, ...], *extra: Any) -> Any:
     object.__setattr__(cell, "_stepping", True)
     try:
-        with torch.enable_grad():
-            result = cell.step(x, state, *extra)
-            output, new = result
-            if not isinstance(output, Tensor) or not all(isinstance(s, Tensor) for s in new):
-                raise ObstacleError("step() does not return tensors")
-            return output, tuple(new)
+        output, new = cell.step(x, state, *extra)
+        if not isinstance(output, Tensor) or not all(isinstance(s, Tensor) for s in new):
+            raise ObstacleError("step() does not return tensors")
+        return output, tuple(new)
     except (ObstacleError, CellError) as error:
         line = _line(error)
         raise ObstacleError(f"{error}{line}") from error

@@ -16,7 +16,7 @@ from .build import BuildError
 from .capture import Extra, ObstacleError, replay
 from .graph import Node, order
 from .interpret import interpret
-from .program import REAL, Program, Variant, compile_step
+from .program import Program, Variant, compile_step
 from .run import Inputs, run_loop
 from .sequence import Result, Sequence, begin, start_state
 
@@ -41,15 +41,30 @@ def situation(cell: Cell, sequence: Sequence) -> str | None:
         return "compiled code does not show the states of every step"
     if sequence.x.device.type != "cpu":
         return f"there is no compiled code for {sequence.x.device.type}"
-    if sequence.x.dtype not in REAL:
+    if sequence.x.dtype not in _COMPUTED:
         return f"there is no compiled code for {sequence.x.dtype}"
     if sequence.x.shape[0] == 0 or sequence.x.shape[1] == 0:
         return "the sequence is empty"
     if any(0 in shape for shape in cell.state_shapes.values()):
         return "a state is empty"
-    if any(p.device.type != "cpu" or p.dtype != sequence.x.dtype for p in cell.parameters()):
+    if any(p.device.type != "cpu" for p in cell.parameters()):
+        return "the parameters are not where the input is"
+    if any(p.dtype != sequence.x.dtype for p in cell.parameters()) and not _autocast():
         return "the parameters have another type than the input"
     return None
+
+
+_COMPUTED = {
+    torch.float64: torch.float64,
+    torch.float32: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float16: torch.float32,
+}
+"""Type of the numbers in memory -> type in which the loop computes."""
+
+
+def _autocast() -> bool:
+    return torch.is_autocast_enabled("cpu")
 
 
 def compiled_obstacle(cell: Cell, sequence: Sequence) -> str | None:
@@ -65,9 +80,10 @@ def program_for(cell: Cell, sequence: Sequence) -> Program | str:
     """The program for this cell and this kind of sequence, compiled if need be, or why there is none."""
     known = _KNOWN.setdefault(cell, _Known())
     key = _key(cell, sequence)
+    dtype = _COMPUTED[sequence.x.dtype]
     if key not in known.programs:
         try:
-            program: Program | str = compile_step(cell, _variant(cell, sequence))
+            program: Program | str = compile_step(cell, _variant(cell, sequence, dtype))
             assert isinstance(program, Program)
             _ = program.libraries
         except ObstacleError as obstacle:
@@ -120,20 +136,20 @@ def _frozen(value: Any, depth: int = 0) -> Any:
     return (id(value), _frozen(vars(value), depth + 1) if hasattr(value, "__dict__") else None)
 
 
-def _variant(cell: Cell, sequence: Sequence) -> Variant:
+def _variant(cell: Cell, sequence: Sequence, dtype: torch.dtype) -> Variant:
     differentiable: set[tuple] = set()
     if sequence.x.requires_grad:
         differentiable.add(("x",))
     extras = None
     if hasattr(cell, "begin"):
-        extras = _describe_extras(cell, sequence)
+        extras = _describe_extras(cell, dtype)
         differentiable |= {("extra", e.name) for e in extras if e.requires_grad}
     if sequence.reset is not None:
         differentiable |= {("initial", k) for k in range(len(cell.state_sizes))}
     delayed = [k for k, name in enumerate(cell.state_sizes) if name in cell.delays]
     collect = tuple(delayed) if sequence.lengths is not None else ()
     return Variant(
-        sequence.x.dtype,
+        dtype,
         sequence.reset is not None,
         sequence.lengths is not None,
         collect,
@@ -142,7 +158,7 @@ def _variant(cell: Cell, sequence: Sequence) -> Variant:
     )
 
 
-def _describe_extras(cell: Cell, sequence: Sequence) -> tuple[Extra, ...]:
+def _describe_extras(cell: Cell, dtype: torch.dtype) -> tuple[Extra, ...]:
     """What `begin` gives; a batch dimension is one that follows the batch."""
     method: Any = cell.begin  # pyright: ignore[reportAttributeAccessIssue]
     with torch.random.fork_rng(devices=[]):
@@ -156,7 +172,7 @@ def _describe_extras(cell: Cell, sequence: Sequence) -> tuple[Extra, ...]:
         batched = first != second
         if batched and (first[:1], second[:1], first[1:]) != ((11,), (13,), second[1:]):
             raise ObstacleError(f"begin() gives {name!r} whose batch is not the first dimension")
-        if value.is_floating_point() and value.dtype != sequence.x.dtype:
+        if value.dtype == torch.float64 != dtype:
             raise ObstacleError(f"begin() gives {name!r} in {value.dtype}")
         shape = first[1:] if batched else first
         described.append(Extra(name, bool(p), batched, shape, value.dtype, value.requires_grad))
@@ -164,11 +180,24 @@ def _describe_extras(cell: Cell, sequence: Sequence) -> tuple[Extra, ...]:
 
 
 def run_compiled(cell: Cell, sequence: Sequence) -> Result:
-    """Run the cell's program over the sequence."""
+    """Run the cell's program over the sequence.
+
+    In bfloat16 and float16 the loop computes in float32, between steps too, and what it gives is rounded. Under
+    autocast the input and the parameters are rounded to the type of autocast, and all else is as without it.
+    """
     program = program_for(cell, sequence)
     assert isinstance(program, Program)
-    captured, analyzed = program.captured, program.analyzed
-    x, dtype = sequence.x, sequence.x.dtype
+    rounded = torch.get_autocast_dtype("cpu") if _autocast() and sequence.x.dtype != torch.float64 else None
+    with torch.autocast("cpu", enabled=False):
+        result = _run(program, cell, sequence, rounded)
+    if sequence.x.dtype == program.variant.dtype:
+        return result
+    return Result(result.output.to(sequence.x.dtype), tuple(s.to(sequence.x.dtype) for s in result.state))
+
+
+def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype | None) -> Result:
+    captured, analyzed, dtype = program.captured, program.analyzed, program.variant.dtype
+    x = sequence.x.to(dtype) if rounded is None else sequence.x.to(rounded).to(dtype)
     time, batch = x.shape[:2]
     active = None
     if sequence.lengths is not None:
@@ -180,7 +209,9 @@ def run_compiled(cell: Cell, sequence: Sequence) -> Result:
     if given is not None:
         extras = {k: v for _, k, v in _each_extra(given)}
     wanted = [*captured.vectors, *captured.matrices]
-    fixed = [v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras)]
+    fixed = [v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras, dtype)]
+    if rounded is not None:
+        fixed = [v.to(rounded).to(dtype) for v in fixed]
     vectors = [v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]]
     matrices = fixed[len(captured.vectors) :]
 
@@ -205,12 +236,12 @@ def run_compiled(cell: Cell, sequence: Sequence) -> Result:
 
     if analyzed.before:
         for i, value in enumerate(interpret(analyzed.before, leaf, matrices)):
-            leaves["before", i] = value.expand(time * batch, -1).reshape(time, batch, -1)
+            leaves["before", i] = value.to(dtype).expand(time * batch, -1).reshape(time, batch, -1)
     loop = _used(program, loop=True)
     used = [name for name in leaves if name in loop]
     rows = {name: _rows(leaves[name]) for name in used}
     states = [
-        s.reshape(s.shape[0] if d > 1 or name in cell.delays else 1, batch, -1)
+        s.to(dtype).reshape(s.shape[0] if d > 1 or name in cell.delays else 1, batch, -1)
         for s, d, name in zip(sequence.state, program.depths, cell.state_sizes, strict=True)
     ]
     inputs = Inputs(time, batch, rows, vectors, matrices, states)
@@ -229,9 +260,12 @@ def run_compiled(cell: Cell, sequence: Sequence) -> Result:
     for k, (name, shape) in enumerate(shapes.items()):
         line = lines[k]
         if name in cell.delays:
+            ends = torch.full((batch,), time) if sequence.lengths is None else sequence.lengths
             if sequence.lengths is not None:
                 index = program.analyzed.collected.index(analyzed.states[k])
                 line = _line_at_end(states[k], collected[index], sequence.lengths)
+            if sequence.reset is not None:
+                line = _since_reset(line, ends, sequence.reset, leaves["initial", k][0])
             final.append(line.reshape(-1, batch, *shape))
         else:
             final.append(line.reshape(batch, *shape))
@@ -244,6 +278,14 @@ def _line_at_end(before: Tensor, after: Tensor, lengths: Tensor) -> Tensor:
     history = torch.cat([before.flip(0), after])
     index = lengths.to(history.device) + depth - 1 - torch.arange(depth, device=history.device).unsqueeze(1)
     return history.gather(0, index.unsqueeze(2).expand(-1, -1, history.shape[2]))
+
+
+def _since_reset(line: Tensor, ends: Tensor, reset: Tensor, initial: Tensor) -> Tensor:
+    """The line with what lies before a row's last reset replaced by the initial state."""
+    steps = torch.arange(len(reset), device=reset.device).unsqueeze(1)
+    last = torch.where(reset & (steps < ends), steps, -1).amax(0)
+    at = ends - 1 - torch.arange(len(line), device=reset.device).unsqueeze(1)
+    return torch.where(((last >= 0) & (at < last)).unsqueeze(2), initial, line)
 
 
 def _rows(value: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ def lower(trace: Trace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return _RULES[name](trace, *args, **kwargs)
     if name in _POINTWISE:
         return _pointwise(trace, _POINTWISE[name], args, kwargs)
+    made = func.decompose(*args, **kwargs)
+    if made is not NotImplemented:
+        return made
     raise ObstacleError(f"there is no rule for torch's {name}()")
 
 
@@ -210,7 +213,8 @@ def _leaky_relu(e: _Builder, a: Any, slope: float = 0.01) -> Node:
 
 
 def _elu(e: _Builder, a: Any, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Node:
-    inside = e("mul", e("expm1", e("mul", a, input_scale)), alpha)
+    below = e("where", e("gt", a, 0), 0.0, a)  # so that nothing overflows on the side that is not taken
+    inside = e("mul", e("expm1", e("mul", below, input_scale)), alpha)
     return e("mul", e("where", e("gt", a, 0), a, inside), scale)
 
 
@@ -541,6 +545,18 @@ def _log_softmax(trace: Trace, a: RowTensor, dim: int, half: bool = False) -> Ro
     return _pointwise(trace, lambda e, v, s: e("sub", v, e("log", s)), (shifted, total), {})
 
 
+def _logsumexp(trace: Trace, a: RowTensor, dim: Any, keepdim: bool = False) -> RowTensor:
+    largest = _pointwise(trace, _plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
+    finite = _pointwise(trace, lambda e, m: e("where", e("eq", e("abs", m), math.inf), 0.0, m), (largest,), {})
+    e = _pointwise(trace, lambda e, v, m: e("exp", e("sub", v, m)), (a, finite), {})
+    total = _reduced(trace, "sum", e, dim, True)
+    made = _pointwise(trace, lambda e, s, m: e("add", e("log", s), m), (total, finite), {})
+    if keepdim:
+        return made
+    dims = [dim] if isinstance(dim, int) else list(dim)
+    return made.moved(np.squeeze(made.places(), tuple(d % a.ndim for d in dims)))
+
+
 def _layer_norm(
     trace: Trace, a: RowTensor, shape: list[int], gain: Any, shift: Any, eps: float
 ) -> tuple[RowTensor, None, None]:
@@ -592,7 +608,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "cat": _cat, "stack": lambda trace, tensors, dim=0: _cat(trace, tensors, dim, stacked=True),
     "sum": _sum, "mean": _mean, "var": _var, "std": _std, "amax": _amax, "amin": _amin,
     "linalg_vector_norm": _norm, "norm": _norm,
-    "_softmax": _softmax, "_log_softmax": _log_softmax, "native_layer_norm": _layer_norm,
+    "_softmax": _softmax, "_log_softmax": _log_softmax, "logsumexp": _logsumexp, "native_layer_norm": _layer_norm,
     "_fused_rms_norm": _rms_norm, "glu": _glu, "log_sigmoid_forward": _log_sigmoid,
     "_to_copy": _to_copy, "index_select": _index_select,
     "full_like": _full_like,

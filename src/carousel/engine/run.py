@@ -565,8 +565,8 @@ def _backward_by_torch(
 ) -> list[Tensor | None]:
     """The gradients as differentiable tensors, by running the graph with PyTorch: for derivatives of higher order."""
     with torch.enable_grad():
-        inputs = shape.like(list(tensors))
-        outputs = loop_by_torch(program, inputs)
+        tensors = tuple(t.view_as(t) for t in tensors)  # one may be made from another outside; here they are apart
+        outputs = loop_by_torch(program, shape.like(list(tensors)))
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
         wanted = [t for t, need in zip(tensors, needs, strict=True) if need]
         found = iter(
