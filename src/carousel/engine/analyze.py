@@ -1,8 +1,8 @@
 """Analysis: what of a step depends on what, and so what has to be done inside the loop over time.
 
-    before    depends on the input only and is no element-wise end of a product: over the whole sequence, by PyTorch
     hoisted   products of the input: one large product over the whole sequence, into the loop's work rows
-    loop      the recurrence itself, and element-wise parts of the rest, which cost nothing there
+    before    what of the input alone goes into such a product: over the whole sequence, by PyTorch
+    loop      the recurrence itself, and the rest of what depends on the input only, which costs little there
     behind    made from the output of the loop and feeding no state: over the whole sequence, by PyTorch
 
 What depends on parameters alone never got into the graph: it is in the capture's recipe.
@@ -148,35 +148,24 @@ def _inside(part: Block, whole: Block) -> int | None:
 def _of_the_input(graph: Graph, roots: list[Node], kind: dict[Node, str]) -> tuple[list[Node], list[Node]]:
     """The nodes to make before the loop, and the products to hoist.
 
-    A product of the input is hoisted where its result is used element by element; what it is made of, if that is not a
-    leaf, and everything else that is not element-wise, is made before.
+    Every product of the input is hoisted. What goes into one has to be known for the whole sequence before it: it is
+    made before, unless it is an input or a slice of one, which are there already.
     """
     nodes = order(roots)
-    used_by: dict[Node, list[Node]] = {n: [] for n in nodes}
-    for node in nodes:
-        for a in node.args:
-            used_by[a].append(node)
-    hard = {"reduce", "scatter", "product"}
-    eager: set[Node] = set()  # has to be known as a whole before the loop
-    for node in reversed(nodes):
-        if kind[node] != "input" or node.kind == "leaf":
-            continue
-        for user in used_by[node]:
-            if user.kind in hard or (kind[user] == "input" and (user in eager or user.kind == "take")):
-                eager.add(node)
-        if node.kind in {"reduce", "scatter"}:
-            eager.add(node)
-    # a slice of a leaf that feeds a product is no work
-    plain = {n for n in eager if n.kind == "take" and n.data.is_slice and n.args[0].kind == "leaf"}
-    eager -= plain
-    products = [n for n in nodes if n.kind == "product" and kind[n] == "input" and n not in eager]
+    products = [n for n in nodes if n.kind == "product" and kind[n] == "input"]
+    sources = dict.fromkeys(a for p in products for a in p.args if not _is_there(a))
+    early = set(order(sources))
+    products = [p for p in products if p not in early]
     products.sort(key=lambda p: [(a.number, b.matrix, b.row, b.col) for a, b in zip(p.args, p.data, strict=True)])
-    border = []
-    for node in nodes:
-        if node in eager and any(u not in eager for u in used_by[node]):
-            border.append(node)
-    border += [r for r in dict.fromkeys(roots) if r in eager and r not in border]
-    return border, products
+    late = [n for n in nodes if n not in early]
+    needed = {a for n in late for a in n.args if a in early} | {r for r in roots if r in early}
+    before = [n for n in nodes if n in needed and n.kind not in {"leaf", "const"} and kind[n] == "input"]
+    return [n for n in before if not _is_there(n)], products
+
+
+def _is_there(node: Node) -> bool:
+    """An input or a slice of one."""
+    return node.kind == "leaf" or (node.kind == "take" and node.data.is_slice and node.args[0].kind == "leaf")
 
 
 def _behind(graph: Graph, output: Node, states: list[Node]) -> tuple[list[Node], Node | None]:

@@ -292,12 +292,14 @@ def replay(
                 values[number] = extras[rest[0]]
             else:
                 func, args, kwargs, which = rest
-                made = func(*tree_map(resolve, args), **tree_map(resolve, kwargs))
+                made = func(*[resolve(a) for a in args], **{k: resolve(a) for k, a in kwargs.items()})
                 values[number] = made if which is None else made[which]
         return values[number]
 
     def resolve(a: Any) -> Any:
-        return value(a.number) if isinstance(a, Ref) else a
+        if type(a) is Ref:
+            return value(a.number)
+        return [resolve(b) for b in a] if isinstance(a, list | tuple) else a
 
     return [value(number) for number in wanted]
 

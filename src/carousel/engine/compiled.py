@@ -14,7 +14,6 @@ from torch import Tensor
 from ..cells.base import Cell
 from .build import BuildError
 from .capture import Extra, ObstacleError, replay
-from .graph import Node, order
 from .interpret import interpret
 from .program import Program, Variant, compile_step
 from .run import Inputs, run_loop
@@ -47,10 +46,11 @@ def situation(cell: Cell, sequence: Sequence) -> str | None:
         return "the sequence is empty"
     if any(0 in shape for shape in cell.state_shapes.values()):
         return "a state is empty"
-    if any(p.device.type != "cpu" for p in cell.parameters()):
-        return "the parameters are not where the input is"
-    if any(p.dtype != sequence.x.dtype for p in cell.parameters()) and not _autocast():
-        return "the parameters have another type than the input"
+    for p in cell.parameters():
+        if p.device.type != "cpu":
+            return "the parameters are not where the input is"
+        if p.dtype != sequence.x.dtype and not _autocast():
+            return "the parameters have another type than the input"
     return None
 
 
@@ -96,17 +96,13 @@ def program_for(cell: Cell, sequence: Sequence) -> Program | str:
 
 def _key(cell: Cell, sequence: Sequence) -> tuple[Any, ...]:
     """Everything that a program depends on besides the numbers in tensors."""
-    attributes = tuple((path, type(module), _frozen(module.__dict__)) for path, module in cell.named_modules())
-    tensors = tuple((n, tuple(p.shape), p.requires_grad) for n, p in cell.named_parameters())
-    return (
-        attributes,
-        tensors,
-        sequence.x.dtype,
-        sequence.x.shape[2],
-        sequence.reset is None,
-        sequence.lengths is None,
-        sequence.x.requires_grad,
-    )
+    modules = []
+    for module in cell.modules():
+        tensors = tuple([(n, None if p is None else (p.shape, p.requires_grad)) for n, p in module._parameters.items()])
+        own = tuple([(k, _frozen(v)) for k, v in module.__dict__.items() if k not in _OF_EVERY_MODULE])
+        modules.append((type(module), tensors, tuple(module._buffers), own))
+    x = sequence.x
+    return (*modules, x.dtype, x.shape[2], x.requires_grad, sequence.reset is None, sequence.lengths is None)
 
 
 def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tuple[int, str, Tensor]]:
@@ -114,7 +110,8 @@ def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tup
     return [(0, k, v) for k, v in constants.items()] + [(1, k, v) for k, v in per_step.items()]
 
 
-_SKIPPED = {"_parameters", "_modules", "_stepping"}
+_OF_EVERY_MODULE = (set(vars(torch.nn.Module())) | {"_stepping"}) - {"training"}
+"""Attributes of `nn.Module` itself, which no step reads."""
 
 
 def _frozen(value: Any, depth: int = 0) -> Any:
@@ -123,12 +120,14 @@ def _frozen(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, Tensor):
         return (tuple(value.shape), value.dtype, value.requires_grad)
-    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type) or depth > 4:
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type | torch.dtype | torch.device):
+        return value
+    if depth > 4:
         return id(value)
     if isinstance(value, dict):
-        return tuple((k, _frozen(v, depth + 1)) for k, v in value.items() if k not in _SKIPPED)
+        return tuple([(k, _frozen(v, depth + 1)) for k, v in value.items()])
     if isinstance(value, list | tuple):
-        return tuple(_frozen(v, depth + 1) for v in value)
+        return tuple([_frozen(v, depth + 1) for v in value])
     if isinstance(value, torch.nn.Module):
         return id(value)
     if isinstance(value, set | frozenset):
@@ -215,7 +214,6 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
     vectors = [v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]]
     matrices = fixed[len(captured.vectors) :]
 
-    wanted_rows = _used(program)
     leaves: dict[tuple, Tensor] = {("x",): x}
     if active is not None:
         leaves["active",] = active.to(dtype).unsqueeze(2)
@@ -223,7 +221,7 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         reset = sequence.reset if active is None else sequence.reset & active
         _add_resets(leaves, cell, reset, dtype)
     for p, name, value in [] if given is None else _each_extra(given):
-        if ("extra", name) not in wanted_rows:
+        if ("extra", name) not in program.leaves:
             continue
         flat = value.to(dtype).reshape(*value.shape[: p + 1], -1) if value.ndim > p else value
         leaves["extra", name] = flat if p else flat.unsqueeze(0).expand(time, *flat.shape)
@@ -237,8 +235,7 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
     if analyzed.before:
         for i, value in enumerate(interpret(analyzed.before, leaf, matrices)):
             leaves["before", i] = value.to(dtype).expand(time * batch, -1).reshape(time, batch, -1)
-    loop = _used(program, loop=True)
-    used = [name for name in leaves if name in loop]
+    used = [name for name in leaves if name in program.loop_leaves]
     rows = {name: _rows(leaves[name]) for name in used}
     states = [
         s.to(dtype).reshape(s.shape[0] if d > 1 or name in cell.delays else 1, batch, -1)
@@ -291,15 +288,6 @@ def _since_reset(line: Tensor, ends: Tensor, reset: Tensor, initial: Tensor) -> 
 def _rows(value: Tensor) -> Tensor:
     """With features side by side."""
     return value if value.stride(2) == 1 or value.shape[2] == 1 else value.contiguous()
-
-
-def _used(program: Program, *, loop: bool = False) -> set[tuple]:
-    """The names of the leaves that are read at all, or in the loop and its hoisted products."""
-    a = program.analyzed
-    roots: list[Node] = [*a.hoisted, *a.collected, *a.states]
-    if not loop:
-        roots += [*a.before, *([a.behind] if a.behind else [])]
-    return {n.data for n in order(roots) if n.kind == "leaf"}
 
 
 def _add_resets(leaves: dict[tuple, Tensor], cell: Cell, reset: Tensor, dtype: torch.dtype) -> None:

@@ -176,8 +176,7 @@ class _Differentiation:
         elif node.kind == "product":
             for source, b in zip(node.args, node.data, strict=True):
                 self.weights.append((source, b, d))
-                turned = Block(b.matrix, b.row, b.col, b.n, b.k, not b.transposed)
-                self.terms.setdefault(source, []).append((d, turned))
+                self.terms.setdefault(source, []).append((d, b.turned()))
         elif node.kind == "scatter":
             for part, where in zip(node.args, node.data, strict=True):
                 self.give(part, g.take(d, where))

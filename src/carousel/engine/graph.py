@@ -80,6 +80,10 @@ class Block:
     n: int
     transposed: bool = False
 
+    def turned(self) -> Block:
+        """For the product in the other direction."""
+        return Block(self.matrix, self.row, self.col, self.n, self.k, not self.transposed)
+
 
 @dataclass(frozen=True, eq=False)
 class Node:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .build import build_all, instruction_set, kernels_source
+from .graph import Block
 from .pool import empty
 
 __all__ = ["Kernels", "PackJob", "Piece", "Term", "cpu_peak", "instruction_set", "kernels"]
@@ -44,8 +45,7 @@ class Kernels:
         long, pointer = ctypes.c_long, ctypes.c_void_p
         self.library = library
         library.runtime.restype = pointer
-        library.packed_size.restype = long
-        library.packed_size.argtypes = [long, long]
+        library.vector_length.restype = long
         library.pack_many.argtypes = [pointer, long, long]
         library.product.argtypes = [long, pointer, long, long, pointer, long, long, pointer, long]
         library.outer.argtypes = [long, long, pointer, pointer, pointer, long, long, long]
@@ -54,20 +54,33 @@ class Kernels:
         library.use_gomp.argtypes = [pointer, pointer]
         _join_gomp(library)
         self.runtime = library.runtime()
+        self.vector = library.vector_length()
 
-    def pack(self, matrices: list[Tensor]) -> tuple[list[int], Tensor]:
-        """Panels of (k, n) matrices; their addresses, and the tensor to keep alive."""
-        sizes = [(self.library.packed_size(*m.shape) + 15) // 16 * 16 for m in matrices]
-        panels = empty((sum(sizes),), matrices[0].dtype) if matrices else torch.empty(0)
-        jobs = (PackJob * max(1, len(matrices)))()
-        addresses, at = [], panels.data_ptr()
-        for job, m, size in zip(jobs, matrices, sizes, strict=False):
-            job.w, job.stride_k, job.stride_n, job.k, job.n, job.out = m.data_ptr(), *m.stride(), *m.shape, at
+    def pack(self, blocks: list[Block], matrices: list[Tensor]) -> tuple[list[int], Tensor]:
+        """Blocks of matrices as panels; their addresses, and the tensor to keep alive."""
+        if not blocks:
+            return [], torch.empty(0)
+        item = matrices[0].element_size()
+        where = [(m.data_ptr(), *m.stride()) for m in matrices]
+        jobs = (PackJob * len(blocks))()
+        at, addresses = 0, []
+        for job, b in zip(jobs, blocks, strict=True):
+            base, rows, columns = where[b.matrix]
+            job.w = base + (b.row * rows + b.col * columns) * item
+            job.stride_k, job.stride_n = (columns, rows) if b.transposed else (rows, columns)
+            job.k, job.n = b.k, b.n
             addresses.append(at)
-            at += size * panels.element_size()
-        if matrices:
-            self.library.pack_many(jobs, len(matrices), torch.get_num_threads())
+            at += (self.packed_size(b.k, b.n) + 15) // 16 * 16 * item
+        panels = empty((at // item,), matrices[0].dtype)
+        addresses = [a + panels.data_ptr() for a in addresses]
+        for job, address in zip(jobs, addresses, strict=True):
+            job.out = address
+        self.library.pack_many(jobs, len(jobs), torch.get_num_threads())
         return addresses, panels
+
+    def packed_size(self, k: int, n: int) -> int:
+        """Numbers of a packed (k, n) matrix."""
+        return k * ((n + self.vector - 1) // self.vector * self.vector)
 
 
 def _join_gomp(library: ctypes.CDLL) -> None:

@@ -30,6 +30,7 @@ class Pool:
 
     def __init__(self, limit: int = 2 << 30):
         self.limit, self.free_bytes = limit, 0
+        self.lent_bytes, self.most_lent = 0, 0
         self._free: dict[int, list[np.ndarray]] = defaultdict(list)
         self._lock = threading.RLock()
 
@@ -47,6 +48,8 @@ class Pool:
             blocks = self._free[size]
             block = blocks.pop() if blocks else None
             self.free_bytes -= size if block is not None else 0
+            self.lent_bytes += size
+            self.most_lent = max(self.most_lent, self.lent_bytes)
         if block is None:
             block = torch.empty(size, dtype=torch.uint8).numpy()
         loan = block.view(_Loan)
@@ -55,6 +58,7 @@ class Pool:
 
     def _give(self, block: np.ndarray) -> None:
         with self._lock:
+            self.lent_bytes -= block.nbytes
             if self.free_bytes + block.nbytes <= self.limit:
                 self._free[block.nbytes].append(block)
                 self.free_bytes += block.nbytes

@@ -21,7 +21,7 @@ from .analyze import Analyzed, analyze
 from .build import build_all, kernels_source
 from .capture import Captured, Extra, capture
 from .differentiate import Backward, differentiate
-from .graph import Node
+from .graph import Block, Node, order
 from .render import Code, render
 from .schedule import Place, Schedule, Store, schedule
 
@@ -98,6 +98,46 @@ class Program:
         """For every collected value the state that it is, or None."""
         states = self.analyzed.states
         return [states.index(n) if n in states else None for n in self.analyzed.collected]
+
+    @cached_property
+    def loop_leaves(self) -> set[tuple]:
+        """The names of the leaves that are read in the loop and by its hoisted products."""
+        a = self.analyzed
+        return {n.data for n in order([*a.hoisted, *a.collected, *a.states]) if n.kind == "leaf"}
+
+    @cached_property
+    def leaves(self) -> set[tuple]:
+        """The names of all leaves that are read."""
+        a = self.analyzed
+        around = order([*a.before, *([a.behind] if a.behind else [])])
+        return self.loop_leaves | {n.data for n in around if n.kind == "leaf"}
+
+    @cached_property
+    def runs(self) -> list[tuple[int, Node]]:
+        """Hoisted products, neighbors in one matrix and in the work buffer joined: (number of the first, product)."""
+        joined: list[tuple[int, Node]] = []
+        for i, node in enumerate(self.analyzed.hoisted):
+            if joined and len(node.data) == len(joined[-1][1].data) == 1 and joined[-1][1].args == node.args:
+                first, before = joined[-1]
+                a, b = before.data[0], node.data[0]
+                follows = self.slots["hoisted", first].offset + before.n == self.slots["hoisted", i].offset
+                rows = (a.matrix, a.row, a.k, False) == (b.matrix, b.row, b.k, a.transposed or b.transposed)
+                if follows and rows and a.col + a.n == b.col:
+                    wide = Block(a.matrix, a.row, a.col, a.k, a.n + b.n)
+                    joined[-1] = (first, Node("product", wide.n, node.args, (wide,)))
+                    continue
+            joined.append((i, node))
+        return joined
+
+    @cached_property
+    def forward_packed(self) -> list[Block]:
+        """The blocks to pack for the forward pass: those of the loop, then those of the hoisted products."""
+        return [*self.forward_code.packed, *(b for _, node in self.runs for b in node.data)]
+
+    @cached_property
+    def backward_packed(self) -> list[Block]:
+        """The same for the backward pass, where products go the other way."""
+        return [*self.backward_code.packed, *(b.turned() for node in self.analyzed.hoisted for b in node.data)]
 
     def gradient_slot(self, node: Node) -> tuple:
         """The name of the rows that keep this gradient."""

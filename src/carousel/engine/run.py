@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .graph import Block, Node
-from .interpret import block_of, interpret
+from .interpret import interpret
 from .kernels import Kernels, Piece, Term, kernels
 from .pool import alias, empty
 from .program import Program, Slot
@@ -98,37 +98,8 @@ class _Execution:
         self.threads = torch.get_num_threads()
         self.code = program.backward_code if backward else program.forward_code
         self.function: Any = program.libraries[1].backward if backward else program.libraries[1].forward
-        blocks = list(self.code.packed)
-        if backward:
-            self.big = [
-                Block(b.matrix, b.row, b.col, b.n, b.k, not b.transposed) for h in self.hoisted() for b in h[1].data
-            ]
-        else:
-            self.big = [b for _, node, _ in self.runs() for b in node.data]
-        matrices = inputs.matrices
-        self.packed, self.panels = self.kernels.pack([block_of(matrices, b) for b in [*blocks, *self.big]])
-
-    def hoisted(self) -> list[tuple[int, Node]]:
-        """The hoisted products by number."""
-        return list(enumerate(self.program.analyzed.hoisted))
-
-    def runs(self) -> list[tuple[int, Node, int]]:
-        """Hoisted products, neighbors in one matrix and in the work buffer joined: (number, product, features)."""
-        joined: list[tuple[int, Node, int]] = []
-        for i, node in self.hoisted():
-            if joined and len(node.data) == 1:
-                first, before, n = joined[-1]
-                a, b = before.data[-1], node.data[0]
-                slots = self.program.slots
-                follows = slots["hoisted", first].offset + n == slots["hoisted", i].offset
-                same = before.args == node.args and len(before.data) == 1
-                same = same and (a.matrix, a.row, a.k, False) == (b.matrix, b.row, b.k, a.transposed or b.transposed)
-                if same and follows and a.col + n == b.col:
-                    wide = Block(a.matrix, a.row, a.col, a.k, n + b.n)
-                    joined[-1] = (first, Node("product", wide.n, node.args, (wide,)), wide.n)
-                    continue
-            joined.append((i, node, node.n))
-        return joined
+        blocks = program.backward_packed if backward else program.forward_packed
+        self.packed, self.panels = self.kernels.pack(blocks, inputs.matrices)
 
     def frame(self, rows: dict[tuple, tuple[int, int, int]], time: int) -> None:
         """Call the generated loop; `rows` gives address, time stride and row stride by name, in numbers."""
@@ -239,7 +210,7 @@ def _hoist(run: _Execution, work: Tensor) -> None:
     program, inputs = run.program, run.inputs
     packed = iter(run.packed[len(run.code.packed) :])
     count = inputs.time * inputs.batch
-    for i, node, n in run.runs():
+    for i, node in program.runs:
         keep, terms = [], (Term * len(node.args))()
         for term, source, block in zip(terms, node.args, node.data, strict=True):
             rows = _input_rows(run, source)
@@ -247,7 +218,7 @@ def _hoist(run: _Execution, work: Tensor) -> None:
             term.a, term.lda, term.panel, term.k = rows.data_ptr(), rows.stride(0), next(packed), block.k
         slot = program.slots["hoisted", i]
         to = _address(work, slot.offset)
-        run.kernels.library.product(count, terms, len(terms), n, to, program.width, 0, None, run.threads)
+        run.kernels.library.product(count, terms, len(terms), node.n, to, program.width, 0, None, run.threads)
 
 
 def _input_rows(run: _Execution, source: Node) -> Tensor:
@@ -293,10 +264,11 @@ def backward_piece(
     rows = run.row_addresses() | run.scratch() | _work_rows(program, kept.work, late)
     for k, (buffer, depth) in enumerate(zip(kept.states, program.depths, strict=True)):
         rows["state", k] = (_address(buffer[depth:]), buffer.stride(0), buffer.stride(1))
-    zeros = torch.zeros(max(n.n for n in program.analyzed.collected), dtype=dtype)
+    zeros = None
     hold = []
     for i, d in enumerate(given):
         if d is None:
+            zeros = torch.zeros(max(n.n for n in program.analyzed.collected), dtype=dtype) if zeros is None else zeros
             rows["dout", i] = (zeros.data_ptr(), 0, 0)
             continue
         d = d if d.stride(2) == 1 or d.shape[2] == 1 else d.contiguous()
@@ -309,15 +281,17 @@ def backward_piece(
             ring[(time - 1 - i) % (depth + 1)] = line[i]
         rows["ring", k] = (ring.data_ptr(), ring.stride(0), ring.stride(1))
         rings.append(ring)
-    totals = []
+    totals, at = [], 0
+    sums = torch.zeros(run.threads, sum((v.numel() + 15) // 16 * 16 for v in inputs.vectors) + 16, dtype=dtype)
     for i, vector in enumerate(inputs.vectors):
-        total = torch.zeros(run.threads, (vector.numel() + 31) // 16 * 16, dtype=dtype)
-        rows["total", i] = (total.data_ptr(), 0, total.stride(0))
+        total = sums[:, at : at + vector.numel()]
+        rows["total", i] = (total.data_ptr(), 0, sums.stride(0))
         totals.append(total)
+        at += (vector.numel() + 15) // 16 * 16
     run.frame(rows, time)
 
     for vector, total in zip(into.vectors, totals, strict=True):
-        vector += total.sum(0)[: vector.numel()]
+        vector += total.sum(0)
     _rows_back(run, kept.work, late, into)
     _matrices_back(run, kept, late, into)
     return [
@@ -338,7 +312,7 @@ def _rows_back(run: _Execution, work: Tensor, late: Tensor | None, into: Gradien
     count = inputs.time * inputs.batch
     sources: dict[tuple, list[tuple[Node, Slot, int]]] = {}
     packed = iter(run.packed[len(run.code.packed) :])
-    for i, node in run.hoisted():
+    for i, node in enumerate(program.analyzed.hoisted):
         gradient = program.backward.rows.get(("hoisted", i))
         for source in node.args:
             panel = next(packed)
@@ -380,7 +354,7 @@ def _matrices_back(run: _Execution, kept: Kept, late: Tensor | None, into: Gradi
     program = run.program
     jobs: dict[tuple, list[tuple[Block, Tensor]]] = {}
     sources: dict[tuple, Tensor] = {}
-    for i, node in run.hoisted():
+    for i, node in enumerate(program.analyzed.hoisted):
         gradient = program.backward.rows.get(("hoisted", i))
         if gradient is None:
             continue

@@ -1,0 +1,106 @@
+"""Building: the cache, two processes at once, no compiler, and that sizes are no part of a build."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from carousel.cells import GRU
+from carousel.engine import build
+from carousel.errors import CellError
+from carousel.nn import Recurrent
+
+RUN = """
+import sys, torch, carousel
+torch.manual_seed(0)
+layer = carousel.nn.Recurrent(carousel.cells.GRU, 3, 5, backend="cpu")
+layer(torch.ones(4, 2, 3))[0].sum().backward()
+print(round(sum(p.grad.abs().sum().item() for p in layer.parameters()), 4))
+"""
+
+
+def _builds(cache: Path) -> set[str]:
+    return {p.name for p in (cache / "kernels").glob("*.so")}
+
+
+def test_one_build_serves_all_sizes_and_a_second_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]  # both build at once
+    printed = [p.communicate(timeout=200)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0]
+    assert printed[0] == printed[1] != ""
+    builds = _builds(tmp_path)
+    assert len(builds) == 2  # the fixed kernels and the cell
+    for inputs, hidden, time, batch in ((3, 5, 4, 2), (7, 64, 1, 1), (64, 33, 9, 17)):
+        Recurrent(GRU, inputs, hidden, backend="cpu")(torch.ones(time, batch, inputs))[0].sum().backward()
+    assert _builds(tmp_path) == builds
+    assert not [p for p in (tmp_path / "kernels").iterdir() if p.suffix != ".so"], "something unfinished was left"
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    build.compiler.cache_clear()
+    build._fixed.cache_clear()
+    yield
+    monkeypatch.undo()
+    build.compiler.cache_clear()
+    build._fixed.cache_clear()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_the_loop_runs_after_one_note_with_the_fix() -> None:
+    class Own(GRU):
+        def step(self, x, state):
+            h, state = super().step(x, state)
+            return 2 * h, state
+
+    x = torch.ones(3, 2, 4)
+    layer = Recurrent(Own, 4, 5)
+    with pytest.warns(UserWarning, match=r"Own runs on the reference loop.*apt install g\+\+"):
+        first = layer(x)[0]
+    second = layer(x)[0]  # a second note would be an error here
+    assert torch.equal(first, second)
+    with pytest.raises(CellError, match=r"no C\+\+ compiler"):
+        Recurrent(Own, 4, 5, backend="cpu")(x)
+
+
+def test_a_failing_compiler_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path))
+    with pytest.raises(build.BuildError, match="nonsense"):
+        build.build_all(["nonsense here;"], "float")
+    assert _builds(tmp_path) == set()
+
+
+def test_the_kernels_can_be_chosen_but_not_beyond_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAROUSEL_CPU", "portable")
+    assert build.instruction_set() == "portable"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setenv("CAROUSEL_CPU", "avx512")
+    assert build.instruction_set() == "avx2"
+    monkeypatch.setenv("CAROUSEL_CPU", "mmx")
+    with pytest.raises(build.BuildError, match="avx512, avx2, portable"):
+        build.instruction_set()
+
+
+@pytest.mark.parametrize("kernels", ["avx2", "portable"])
+def test_other_kernels_give_the_same(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(5, 3, 7, dtype=torch.float64)
+    layers = [Recurrent(GRU, 7, 19, backend=name).double() for name in ("reference", "cpu")]
+    layers[1].load_state_dict(layers[0].state_dict())
+    monkeypatch.setenv("CAROUSEL_CPU", kernels)
+    results = []
+    for layer in layers:
+        output, _ = layer(x)
+        output.square().sum().backward()
+        results.append([output, *(p.grad for p in layer.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
