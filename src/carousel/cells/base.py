@@ -43,8 +43,9 @@ class Cell(nn.Module):
 
     - `begin(time, batch, generator) -> (constants, per_step)`, two dicts of tensors: what is computed once for the
       sequence (a normalized weight, a dropout mask kept for all steps), and what differs from step to step but depends
-      on no state (noise), with time as first dimension. Draw random numbers from `generator` only. A cell with
-      `begin` has `step(x, state, extra)`; `extra` holds both, the latter at the present step.
+      on no state (noise), with time as first dimension. Draw random numbers from `generator` only. A cell with `begin`
+      has `step(x, state, extra)`; `extra` holds both, the latter at the present step. (To learn their shapes the
+      compiler also calls `begin` with small sizes and a generator of its own.)
     - `initial_state`, when the state does not start at zero; it may use parameters, which then learn.
 
     Rules for `step`: no time dimension, no in-place change of `x` or `state`, no assignment to attributes. Branches on

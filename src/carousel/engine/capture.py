@@ -185,6 +185,8 @@ class RowTensor(StandIn):
 
     node: Node
     batch_of: np.ndarray | None
+    viewed = False
+    """Another tensor would see a change in place."""
 
     @staticmethod
     def __new__(
@@ -233,16 +235,31 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     trace = next(t.trace for t in tensors if isinstance(t, StandIn))
     name = str(func).removeprefix("aten.")
     if not torch.is_grad_enabled():
-        raise ObstacleError("step() switches gradients off (torch.no_grad)")
+        raise ObstacleError("step() switches gradients off (torch.no_grad), or uses a torch.autograd.Function")
     if torch.Tag.nondeterministic_seeded in func.tags:
         raise ObstacleError(f"step() draws random numbers ({name}); draw them in begin(), from its generator")
     if name.startswith(("_local_scalar_dense", "is_nonzero", "item", "equal")):
         raise ObstacleError("step() looks at a tensor's value (an `if` on a tensor, or .item())")
     if func._schema.is_mutable:
-        raise ObstacleError(f"step() changes a tensor in place ({name})")
+        return _in_place(trace, func, args, kwargs)
     if any(isinstance(t, RowTensor) for t in tensors):
         return lower(trace, func, args, kwargs)
     return _call_fixed(trace, func, args, kwargs)
+
+
+def _in_place(trace: Trace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A change in place of a tensor that the step made itself and of which there is no view: a new value for it."""
+    from .lower import lower
+
+    name, target = func._schema.name.removeprefix("aten::"), args[0]
+    plain = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    if plain is None or not isinstance(target, RowTensor) or target.viewed:
+        raise ObstacleError(f"step() changes a tensor in place ({name})")
+    made = lower(trace, getattr(plain, func._overloadname), args, kwargs)
+    if made.shape != target.shape or made.dtype != target.dtype:
+        raise ObstacleError(f"step() changes a tensor in place to another kind ({name})")
+    target.node, target.batch_of = made.node, made.batch_of
+    return target
 
 
 def _call_fixed(trace: Trace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -352,7 +369,9 @@ def _trace(
     widths = [int(np.prod(s)) for s in shapes]
 
     def row(node: Node, shape: tuple[int, ...]) -> RowTensor:
-        return RowTensor(trace, (batch, *shape), node, requires_grad=True)
+        made = RowTensor(trace, (batch, *shape), node, requires_grad=True)
+        made.viewed = True
+        return made
 
     def splat(node: Node, n: int) -> Node:
         return graph.take(node, Map(n, 0, 0)) if n > 1 else node
@@ -450,8 +469,9 @@ def _call(cell: Cell, x: Tensor, state: tuple[Any, ...], *extra: Any) -> Any:
     object.__setattr__(cell, "_stepping", True)
     try:
         output, new = cell.step(x, state, *extra)
-        if not isinstance(output, Tensor) or not all(isinstance(s, Tensor) for s in new):
-            raise ObstacleError("step() does not return tensors")
+        tensors = isinstance(output, Tensor) and all(isinstance(s, Tensor) for s in new)
+        if not tensors or len(new) != len(state):
+            raise ObstacleError("step() does not return a tensor and one more for each state")
         return output, tuple(new)
     except (ObstacleError, CellError) as error:
         line = _line(error)

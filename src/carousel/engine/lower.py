@@ -49,9 +49,11 @@ def _view(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise ObstacleError(f"there is no rule for torch's {func} with these arguments")
     kwargs = {k: v for k, v in kwargs.items() if k != "memory_format"}
     made = func(torch.from_numpy(row.places()), *args[1:], **kwargs)
-    if isinstance(made, tuple | list):
-        return [row.moved(m.numpy()) for m in made]
-    return row.moved(made.numpy())
+    pieces = [row.moved(m.numpy()) for m in (made if isinstance(made, tuple | list) else [made])]
+    if "clone" not in str(func):
+        for tensor in (row, *pieces):
+            tensor.viewed = True
+    return pieces if isinstance(made, tuple | list) else pieces[0]
 
 
 def as_row(trace: Trace, value: Any, shape: tuple[int, ...], owners: np.ndarray | None = None) -> RowTensor:
