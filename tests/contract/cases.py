@@ -28,7 +28,7 @@ from .odd_cells import (
     WithoutInput,
 )
 
-__all__ = ["CASES", "KINKS", "SIZES", "Case", "by_name", "fill", "names", "normal"]
+__all__ = ["CASES", "KINKS", "REGISTERED", "SIZES", "Case", "by_name", "fill", "names", "normal"]
 
 KINKS = {"relu": (0.0,), "leaky_relu": (0.0,), "elu": (0.0,), "softsign": (0.0,), "hardtanh": (-1.0, 1.0)}
 """Where an activation or its derivative has no derivative."""

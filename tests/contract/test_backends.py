@@ -13,7 +13,7 @@ from carousel.cells import GRU, LSTM
 from carousel.errors import CellError
 from carousel.nn import Recurrent
 
-from .cases import CASES, SIZES, Case, fill, names, normal
+from .cases import CASES, REGISTERED, SIZES, Case, fill, names, normal
 from .helpers import SUMMED, assert_near, gradients, random_state, tensors, weighted_sum
 
 
@@ -87,7 +87,7 @@ def test_a_cell_without_kernel_is_refused(case: Case) -> None:
         layer(torch.zeros(3, 2, case.features(2), dtype=torch.float64))
 
 
-@pytest.mark.parametrize("case", CASES, ids=names(CASES))
+@pytest.mark.parametrize("case", REGISTERED, ids=names(REGISTERED))
 def test_auto_runs_everything(case: Case) -> None:
     layers = [case.layer(2, 4, 2, backend=name, bidirectional=True) for name in ("auto", "reference")]
     x = normal(5, 3, case.features(2), seed=1)

@@ -18,7 +18,7 @@ from carousel.cells import GRU, LSTM, MinGRU
 from carousel.errors import CellError
 from carousel.nn import Recurrent
 
-from .cases import CASES, Case, by_name, fill, names, normal
+from .cases import CASES, REGISTERED, Case, by_name, fill, names, normal
 from .helpers import SUMMED, assert_near, gradients, random_state, tensors, weighted_sum
 
 SOME = [
@@ -233,8 +233,10 @@ def test_without_gradient(case: Case, mode: Callable[[], Any]) -> None:
     assert all(torch.equal(g, e) for g, e in zip(tensors(further), tensors(run(expected[1])), strict=True))
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference"])
-@pytest.mark.parametrize("case", CASES, ids=names(CASES))
+AUTOCAST = [(case, "reference") for case in CASES] + [(case, "auto") for case in REGISTERED]
+
+
+@pytest.mark.parametrize(("case", "backend"), AUTOCAST, ids=[f"{case.name}-{name}" for case, name in AUTOCAST])
 def test_autocast_to_bfloat16(case: Case, backend: str) -> None:
     layer = case.layer(2, 3, 2, dtype=torch.float32, backend=backend)
     x = normal(6, 2, case.features(2), seed=1, dtype=torch.float32)
