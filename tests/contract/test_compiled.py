@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils import deterministic
 
-from carousel.engine import BACKENDS
 from carousel.errors import CellError
 from carousel.nn import Recurrent
 
@@ -28,8 +27,6 @@ from .helpers import (
     tensors,
     weighted_sum,
 )
-
-COMPILED = "cpu" if "cpu" in BACKENDS else "auto"
 
 SIZES = [  # dtype, time, batch, hidden: every value of each with both precisions
     (torch.float64, 257, 3, 7),
@@ -76,7 +73,7 @@ def _problem(
     **keywords: Any,
 ) -> tuple[Recurrent, Tensor, tuple[Tensor, ...]]:
     """A compiled layer, an input and an initial state, all of which ask for a gradient."""
-    layer = case.layer(inputs, hidden, layers, dtype=dtype, backend=COMPILED, **keywords)
+    layer = case.layer(inputs, hidden, layers, dtype=dtype, backend="cpu", **keywords)
     x = normal(time, batch, case.features(inputs), seed=1, dtype=dtype).requires_grad_()
     return layer, x, random_state(layer, batch, seed=2, dtype=dtype)
 

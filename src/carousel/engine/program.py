@@ -231,8 +231,6 @@ class _Slots:
 
     def __init__(self, program: Program):
         self.program = program
-        self.last_read: dict[Slot, tuple[int, bool]] = {}
-        """The last phase that reads a slot, and whether only at the unit where it would be written."""
 
     def assign(self) -> None:
         program, backward = self.program, self.program.backward
