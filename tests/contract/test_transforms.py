@@ -239,7 +239,7 @@ AUTOCAST = [(case, "reference") for case in CASES] + [(case, "auto") for case in
 @pytest.mark.parametrize(("case", "backend"), AUTOCAST, ids=[f"{case.name}-{name}" for case, name in AUTOCAST])
 def test_autocast_to_bfloat16(case: Case, backend: str) -> None:
     layer = case.layer(2, 3, 2, dtype=torch.float32, backend=backend)
-    x = normal(6, 2, case.features(2), seed=1, dtype=torch.float32)
+    x = normal(6, 2, case.features(2), seed=1, dtype=torch.float32).requires_grad_()
     reset = torch.zeros(6, 2, dtype=torch.bool)
     reset[2, 0] = True
 
@@ -247,7 +247,7 @@ def test_autocast_to_bfloat16(case: Case, backend: str) -> None:
         first = layer(x, generator=torch.Generator().manual_seed(1), **keywords)
         return first, layer(x, first[1], generator=torch.Generator().manual_seed(2), **keywords)
 
-    for keywords in ({}, {"reset": reset}, {"lengths": torch.tensor([6, 3])}):
+    for keywords in ({}, {"reset": reset, "lengths": torch.tensor([6, 3])}):
         expected = [t for t in tensors(run(**keywords)) if t.numel()]
         layer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -272,3 +272,25 @@ def test_parametrized_cells() -> None:
     with torch.no_grad():
         cell.parametrizations.wh.original0.mul_(2)
     assert not torch.equal(layer(x)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # Dynamo looks at each .grad
+def test_torch_compile_leaves_its_graph_for_a_layer_and_goes_on_behind_it() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = carousel.nn.LSTM(4, 8, 2), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.tanh(self.rnn(2 * x)[0]))
+
+    torch.manual_seed(0)
+    model, x = Model(), normal(7, 3, 4, seed=1, dtype=torch.float32)
+    expected = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(model, backend="aot_eager")
+    got = torch.autograd.grad(compiled(x).square().sum(), list(model.parameters()))
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(got, expected, strict=True))
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    assert breaks, "the test compares nothing if the layer is traced"
+    assert all("`_run`" in reason for reason in breaks)

@@ -76,6 +76,15 @@ class Block(ctypes.Structure):
     _fields_ = [("p", ctypes.c_void_p), ("ld", ctypes.c_long), ("n", ctypes.c_long)]
 
 
+class Column(ctypes.Structure):
+    _fields_ = [
+        ("p", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("ld", "n")),
+        ("c", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("ldc", "accumulate")),
+    ]
+
+
 class PackJob(ctypes.Structure):
     _fields_ = [
         ("w", ctypes.c_void_p),
@@ -266,32 +275,56 @@ def test_product_of_several_terms(kernels: Kernels, threads: int) -> None:
         product(kernels, m, depths, n, 1 - threads % 2, 0, threads)
 
 
-def outer(kernels: Kernels, rows: int, sizes: Sequence[int], n: int, accumulate: int, threads: int) -> None:
-    a, b = [kernels.array(rows, size, size + 2) for size in sizes], kernels.array(rows, n, n + 3)
+def outer(
+    kernels: Kernels, rows: int, sizes: Sequence[int], widths: Sequence[int], accumulate: int, threads: int
+) -> None:
+    """With `accumulate` the second, fourth, … target is added to, without it the others."""
+    a = [kernels.array(rows, size, size + 2) for size in sizes]
+    b = [kernels.array(rows, n, n + 3) for n in widths]
     blocks = (Block * len(a))(*(Block(x.ctypes.data, x.shape[1] + 2, x.shape[1]) for x in a))
-    c = (kernels.array if accumulate else kernels.empty)(sum(sizes), n, n + 5)
-    added = [c.astype(np.float64)] * accumulate
-    block = ctypes.byref(Block(b.ctypes.data, n + 3, n))
-    kernels("outer", rows, len(a), blocks, block, c, n + 5, accumulate, threads)
-    kernels.check(c, [(np.concatenate(a, 1).T, b)], *added)
+    adds = [int(i % 2 == accumulate) for i in range(len(b))]
+    c = [(kernels.array if add else kernels.empty)(sum(sizes), n, n + 5) for n, add in zip(widths, adds, strict=True)]
+    added = [[out.astype(np.float64)] * add for out, add in zip(c, adds, strict=True)]
+    targets = (Column * len(b))(
+        *(
+            Column(x.ctypes.data, n + 3, n, out.ctypes.data, n + 5, add)
+            for x, n, out, add in zip(b, widths, c, adds, strict=True)
+        )
+    )
+    kernels("outer", rows, len(a), blocks, len(b), targets, threads)
+    for x, out, before in zip(b, c, added, strict=True):
+        kernels.check(out, [(np.concatenate(a, 1).T, x)], *before)
 
 
 def test_outer(kernels: Kernels) -> None:
     for i, (rows, m, n) in enumerate(itertools.product((*ROWS, 0), (1, 6, 7, 65), COLUMNS)):
-        outer(kernels, rows, [m], n, i % 2, i % 3 + 1)
+        outer(kernels, rows, [m], [n], i % 2, i % 3 + 1)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_outer_of_blocks(kernels: Kernels, threads: int) -> None:
-    for rows, sizes, n in (
-        (600, [7, 1, 64, 1, 1, 13], 130),
-        (520, [300, 290], 33),
-        (257, [3] * 20, 1),
-        (70, [1], 1000),
-        (0, [6], 5),
+    for rows, sizes, widths in (
+        (600, [7, 1, 64, 1, 1, 13], [130]),
+        (520, [300, 290], [33]),
+        (257, [3] * 20, [1]),
+        (70, [1], [1000]),
+        (0, [6], [5]),
+        (600, [64, 20], [130, 64, 1, 65]),
+        (33, [130], [3, 257]),
     ):
         for accumulate in (0, 1):
-            outer(kernels, rows, sizes, n, accumulate, threads)
+            outer(kernels, rows, sizes, widths, accumulate, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_copy_rows(kernels: Kernels, threads: int) -> None:
+    for rows, n in ((0, 3), (1, 1), (5, 7), (300, 130), (1, 40000)):
+        source = kernels.array(rows, n, n + 3)
+        copy, zeros = kernels.empty(rows, n, n + 5), kernels.empty(rows, n, n + 1)
+        kernels("copy_rows", copy, n + 5, source, n + 3, rows, n, threads)
+        assert np.array_equal(copy, source)
+        kernels("copy_rows", zeros, n + 1, None, 0, rows, n, threads)
+        assert not zeros.any()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -308,12 +341,13 @@ def test_results_do_not_depend_on_threads(kernels: Kernels) -> None:
     """For whole panels, that is; in narrow tiles the order of a sum depends on the number of rows."""
     n = 3 * kernels.panel
     a, b, w = kernels.array(300, 130), kernels.array(300, n), kernels.packed(kernels.array(130, n))
-    blocks = [ctypes.byref(Block(x.ctypes.data, x.shape[1], x.shape[1])) for x in (a, b)]
+    block = ctypes.byref(Block(a.ctypes.data, a.shape[1], a.shape[1]))
     results: list[list[np.ndarray]] = []
     for threads in (1, 2, 3):
         c, gradient, sums = kernels.empty(300, n), kernels.empty(130, n), kernels.empty(1, n)
         kernels("product", 300, terms_of([(a, w)]), 1, n, c, n, 0, None, threads)
-        kernels("outer", 300, 1, *blocks, gradient, n, 0, threads)
+        column = ctypes.byref(Column(b.ctypes.data, n, n, gradient.ctypes.data, n, 0))
+        kernels("outer", 300, 1, block, 1, column, threads)
         kernels("column_sums", 300, b, n, n, sums, 0, threads)
         results.append([c, gradient, sums])
     for one, two, three in zip(*results, strict=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..cells.base import Cell
 from ..errors import CellError
 from .aten import aten_obstacle, run_aten
-from .compiled import compiled_obstacle, note_once, program_for, run_compiled, situation
+from .compiled import note_once, program_for, run_compiled
+from .program import Program
 from .reference import run_reference
 from .sequence import Result, Sequence
 
@@ -33,20 +35,19 @@ def choose(name: str, cell: Cell, sequence: Sequence) -> Backend:
         raise CellError(f"There is no backend {name!r}; the backends are {', '.join(BACKENDS)}.")
     if name == "torch":
         return _able(name, aten_obstacle(cell, sequence), run_aten)
+    program = program_for(cell, sequence)
+    if isinstance(program, Program):
+        return partial(run_compiled, program)
     if name == "cpu":
-        return _able(name, compiled_obstacle(cell, sequence), run_compiled)
-    outside = situation(cell, sequence)
-    program = program_for(cell, sequence) if outside is None else outside
-    if not isinstance(program, str):
-        return run_compiled
+        return _able(name, program.reason, run_reference)
     if aten_obstacle(cell, sequence) is None:
         return run_aten
-    if outside is not None:
+    if not program.of_cell:
         return run_reference
 
     def noted(cell: Cell, sequence: Sequence) -> Result:
         result = run_reference(cell, sequence)  # first, since it says more clearly what is wrong with a wrong cell
-        note_once(cell, program)
+        note_once(cell, program.reason)
         return result
 
     return noted

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import types
 import warnings
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,39 +21,75 @@ from .program import Program, Variant, compile_step
 from .run import Inputs, run_loop
 from .sequence import Result, Sequence, begin, start_state
 
-__all__ = ["compiled_obstacle", "note_once", "program_for", "run_compiled", "situation"]
+__all__ = ["Obstacle", "note_once", "program_for", "run_compiled"]
 
 
-@dataclass
-class _Known:
-    """What is known of one cell: programs and obstacles, by variant and by the attributes that the cell had."""
+@dataclass(frozen=True)
+class Obstacle:
+    """Why there is no compiled code, in words.
 
-    programs: dict[Any, Program | str] = field(default_factory=dict)
+    Attributes:
+        reason: fits behind "because".
+        of_cell: it is the cell that can't be compiled; else it lies in how it is called.
+    """
+
+    reason: str
+    of_cell: bool = False
 
 
-_KNOWN: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[Cell, dict[Any, Program | Obstacle]] = weakref.WeakKeyDictionary()
+"""What is known of each cell, by the kind of sequence and by the attributes that the cell had."""
 
 
-def situation(cell: Cell, sequence: Sequence) -> str | None:
-    """Why compiled code can't run this call, whatever the cell, in words; None when it can."""
+def program_for(cell: Cell, sequence: Sequence) -> Program | Obstacle:
+    """The program for this cell and this kind of sequence, compiled if need be, or why there is none."""
     if torch._C._are_functorch_transforms_active():
-        return "compiled code does not go through torch.func's transforms"
+        return Obstacle("compiled code does not go through torch.func's transforms")
     if sequence.record:
-        return "compiled code does not show the states of every step"
-    if sequence.x.device.type != "cpu":
-        return f"there is no compiled code for {sequence.x.device.type}"
-    if sequence.x.dtype not in _COMPUTED:
-        return f"there is no compiled code for {sequence.x.dtype}"
+        return Obstacle("compiled code does not show the states of every step")
     if sequence.x.shape[0] == 0 or sequence.x.shape[1] == 0:
-        return "the sequence is empty"
+        return Obstacle("the sequence is empty")
+    known = _KNOWN.get(cell)
+    if known is None:
+        known = _KNOWN[cell] = {}
+    key = _key(cell, sequence)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = _situation(cell, sequence) or _compiled(cell, sequence)
+    return found
+
+
+def _situation(cell: Cell, sequence: Sequence) -> Obstacle | None:
+    """Why compiled code can't run this kind of sequence, whatever the cell does."""
+    if sequence.x.device.type != "cpu":
+        return Obstacle(f"there is no compiled code for {sequence.x.device.type}")
+    if sequence.x.dtype not in _COMPUTED:
+        return Obstacle(f"there is no compiled code for {sequence.x.dtype}")
     if any(0 in shape for shape in cell.state_shapes.values()):
-        return "a state is empty"
+        return Obstacle("a state is empty")
     for p in cell.parameters():
         if p.device.type != "cpu":
-            return "the parameters are not where the input is"
+            return Obstacle("the parameters are not where the input is")
         if p.dtype != sequence.x.dtype and not _autocast():
-            return "the parameters have another type than the input"
+            return Obstacle("the parameters have another type than the input")
     return None
+
+
+def _compiled(cell: Cell, sequence: Sequence) -> Program | Obstacle:
+    collecting = gc.isenabled()
+    gc.disable()  # to look through all that PyTorch made costs 0.1 s, and what is made here stays
+    try:
+        program = compile_step(cell, _variant(cell, sequence, _COMPUTED[sequence.x.dtype]))
+    except ObstacleError as obstacle:
+        return Obstacle(str(obstacle), of_cell=True)
+    finally:
+        if collecting:
+            gc.enable()
+    try:
+        _ = program.libraries
+    except BuildError as obstacle:
+        return Obstacle(str(obstacle), of_cell=True)
+    return program
 
 
 _COMPUTED = {
@@ -67,42 +105,15 @@ def _autocast() -> bool:
     return torch.is_autocast_enabled("cpu")
 
 
-def compiled_obstacle(cell: Cell, sequence: Sequence) -> str | None:
-    """Why the compiled backend can't run this, in words; None when it can."""
-    found = situation(cell, sequence)
-    if found is None:
-        program = program_for(cell, sequence)
-        found = program if isinstance(program, str) else None
-    return found
-
-
-def program_for(cell: Cell, sequence: Sequence) -> Program | str:
-    """The program for this cell and this kind of sequence, compiled if need be, or why there is none."""
-    known = _KNOWN.setdefault(cell, _Known())
-    key = _key(cell, sequence)
-    dtype = _COMPUTED[sequence.x.dtype]
-    if key not in known.programs:
-        try:
-            program: Program | str = compile_step(cell, _variant(cell, sequence, dtype))
-            assert isinstance(program, Program)
-            _ = program.libraries
-        except ObstacleError as obstacle:
-            program = str(obstacle)
-        except BuildError as error:
-            program = str(error)
-        known.programs[key] = program
-    return known.programs[key]
-
-
 def _key(cell: Cell, sequence: Sequence) -> tuple[Any, ...]:
     """Everything that a program depends on besides the numbers in tensors."""
     modules = []
     for module in cell.modules():
-        tensors = tuple([(n, None if p is None else (p.shape, p.requires_grad)) for n, p in module._parameters.items()])
+        tensors = tuple([(n, p if p is None else _frozen(p)) for n, p in module._parameters.items()])
         own = tuple([(k, _frozen(v)) for k, v in module.__dict__.items() if k not in _OF_EVERY_MODULE])
         modules.append((type(module), tensors, tuple(module._buffers), own))
     x = sequence.x
-    return (*modules, x.dtype, x.shape[2], x.requires_grad, sequence.reset is None, sequence.lengths is None)
+    return (*modules, _frozen(x)[1:], x.shape[2], sequence.reset is None, sequence.lengths is None, _autocast())
 
 
 def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tuple[int, str, Tensor]]:
@@ -119,7 +130,7 @@ def _frozen(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, int | float | str | bytes):
         return value
     if isinstance(value, Tensor):
-        return (tuple(value.shape), value.dtype, value.requires_grad)
+        return (value.shape, value.dtype, value.device, value.requires_grad)
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type | torch.dtype | torch.device):
         return value
     if depth > 4:
@@ -178,16 +189,14 @@ def _describe_extras(cell: Cell, dtype: torch.dtype) -> tuple[Extra, ...]:
     return tuple(described)
 
 
-def run_compiled(cell: Cell, sequence: Sequence) -> Result:
-    """Run the cell's program over the sequence.
+def run_compiled(program: Program, cell: Cell, sequence: Sequence) -> Result:
+    """Run a cell's program over a sequence.
 
     In bfloat16 and float16 the loop computes in float32, between steps too, and what it gives is rounded. Under
     autocast the input and the parameters are rounded to the type of autocast, and all else is as without it.
     """
-    program = program_for(cell, sequence)
-    assert isinstance(program, Program)
     rounded = torch.get_autocast_dtype("cpu") if _autocast() and sequence.x.dtype != torch.float64 else None
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False) if _autocast() else contextlib.nullcontext():
         result = _run(program, cell, sequence, rounded)
     if sequence.x.dtype == program.variant.dtype:
         return result
@@ -207,12 +216,13 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
     given = begin(cell, sequence)
     if given is not None:
         extras = {k: v for _, k, v in _each_extra(given)}
-    wanted = [*captured.vectors, *captured.matrices]
-    fixed = [v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras, dtype)]
+    wanted = [*captured.vectors, *(number for number, _ in program.matrix_values)]
+    fixed = [v if v.dtype == dtype else v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras, dtype)]
     if rounded is not None:
         fixed = [v.to(rounded).to(dtype) for v in fixed]
-    vectors = [v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]]
-    matrices = fixed[len(captured.vectors) :]
+    vectors = [v if v.ndim == 1 and v.is_contiguous() else v.reshape(-1) for v in fixed[: len(captured.vectors)]]
+    of_matrices = zip(fixed[len(captured.vectors) :], program.matrix_values, strict=True)
+    matrices = [v if turned else v.t() for v, (_, turned) in of_matrices]
 
     leaves: dict[tuple, Tensor] = {("x",): x}
     if active is not None:
@@ -233,12 +243,11 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         return value.reshape(time * batch, value.shape[2])
 
     if analyzed.before:
-        for i, value in enumerate(interpret(analyzed.before, leaf, matrices)):
+        for i, value in enumerate(interpret(analyzed.before, leaf, [m.t() for m in matrices])):
             leaves["before", i] = value.to(dtype).expand(time * batch, -1).reshape(time, batch, -1)
-    used = [name for name in leaves if name in program.loop_leaves]
-    rows = {name: _rows(leaves[name]) for name in used}
+    rows = {name: _rows(leaves[name]) for name in leaves if name in program.loop_leaves}
     states = [
-        s.to(dtype).reshape(s.shape[0] if d > 1 or name in cell.delays else 1, batch, -1)
+        (s if s.dtype == dtype else s.to(dtype)).reshape(d if name in cell.delays else 1, batch, -1)
         for s, d, name in zip(sequence.state, program.depths, cell.state_sizes, strict=True)
     ]
     inputs = Inputs(time, batch, rows, vectors, matrices, states)
@@ -250,7 +259,7 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         def late(name: tuple) -> Tensor:
             return collected[name[1]].reshape(time * batch, -1) if name[0] == "collected" else leaf(name)
 
-        (output,) = interpret([analyzed.behind], late, matrices)
+        (output,) = interpret([analyzed.behind], late, [m.t() for m in matrices])
         output = output.expand(time * batch, -1).reshape(time, batch, -1)
     shapes = cell.state_shapes
     final = []

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..cells.base import Cell
 from .build import BuildError, compiler, instruction_set
-from .compiled import program_for, situation
+from .compiled import Obstacle, program_for
 from .graph import Node, order
 from .program import Program
 from .schedule import Schedule
@@ -39,10 +39,9 @@ def explain(
     x = torch.zeros(1, batch, cell.input_size, dtype=dtype)
     sequence = Sequence(x.requires_grad_(), start_state(cell, batch, dtype=dtype, device=torch.device("cpu")))
     name = f"{type(cell).__name__}({cell.input_size}, {cell.hidden_size}), {str(dtype).removeprefix('torch.')}"
-    obstacle = situation(cell, sequence)
-    program = program_for(cell, sequence) if obstacle is None else obstacle
-    if isinstance(program, str):
-        return f"{name}\nis not compiled and runs on the reference loop: {program}."
+    program = program_for(cell, sequence)
+    if isinstance(program, Obstacle):
+        return f"{name}\nis not compiled and runs on the reference loop: {program.reason}."
     text = {
         "summary": lambda: _summary(program),
         "capture": lambda: f"CAPTURE: one step\n{program.captured.text()}",

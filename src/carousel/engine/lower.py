@@ -1,4 +1,4 @@
-"""What each PyTorch operation means in the language of `graph`. One without a rule is an `ObstacleError`."""
+"""What each PyTorch operation on stand-ins means in the language of `graph`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .capture import FixedTensor, ObstacleError, RowTensor, Trace, _call_fixed
-from .graph import Block, Graph, Map, Node
+from .elementwise import POINTWISE, Builder, Rule, add, plain
+from .graph import Block, Map, Node
+from .standin import FixedTensor, ObstacleError, RowTensor, Trace
 
 __all__ = ["as_row", "lower"]
 
@@ -19,22 +20,19 @@ aten = torch.ops.aten
 
 
 def lower(trace: Trace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of `func`, at least one of whose arguments is a `RowTensor`.
+    """The result of `func`, at least one of whose arguments is a `RowTensor`; `NotImplemented` if there is no rule.
 
     Raises:
-        ObstacleError: there is no rule.
+        ObstacleError: the rule does not cover these arguments.
     """
     name = func._schema.name.removeprefix("aten::")
     if name in _VIEWS:
         return _view(func, args, kwargs)
     if name in _RULES:
         return _RULES[name](trace, *args, **kwargs)
-    if name in _POINTWISE:
-        return _pointwise(trace, _POINTWISE[name], args, kwargs)
-    made = func.decompose(*args, **kwargs)
-    if made is not NotImplemented:
-        return made
-    raise ObstacleError(f"there is no rule for torch's {name}()")
+    if name in POINTWISE:
+        return _pointwise(trace, POINTWISE[name], args, kwargs)
+    return NotImplemented
 
 
 _VIEWS = frozenset(
@@ -81,14 +79,14 @@ def as_row(trace: Trace, value: Any, shape: tuple[int, ...], owners: np.ndarray 
     rows = [places[of == b] for b in range(trace.batch)]
     if any((r != rows[0]).any() for r in rows):
         raise ObstacleError("step() uses a tensor of numbers that differ between batch elements")
-    flat = _call_fixed(trace, aten.reshape.default, (fixed, [-1]), {})
+    flat = trace.call(aten.reshape.default, fixed, [-1])
     if len(rows[0]) != real.numel() or (rows[0] != np.arange(real.numel())).any():
         index = torch.from_numpy(rows[0].copy())
         one = real.numel() == 1
         flat = (
-            _call_fixed(trace, aten.expand.default, (flat, [count]), {})
+            trace.call(aten.expand.default, flat, [count])
             if one
-            else _call_fixed(trace, aten.index_select.default, (flat, 0, index), {})
+            else trace.call(aten.index_select.default, flat, 0, index)
         )
     node = trace.graph.leaf(count, "vector", trace.vector(flat.number))
     if real.dtype == torch.bool:
@@ -98,8 +96,11 @@ def as_row(trace: Trace, value: Any, shape: tuple[int, ...], owners: np.ndarray 
 
 def _together(trace: Trace, *values: Any) -> tuple[tuple[int, ...], np.ndarray | None, list[Node]]:
     """Broadcast: the common shape, whose batch element each element is, and the nodes."""
-    tensors = [v for v in values if isinstance(v, Tensor)]
-    shape = tuple(torch.broadcast_shapes(*(t.shape for t in tensors)))
+    shapes = [tuple(v.shape) for v in values if isinstance(v, Tensor)]
+    try:
+        shape = np.broadcast_shapes(*shapes)  # torch.broadcast_shapes imports sympy (0.3 s)
+    except ValueError:
+        raise ObstacleError(f"step() combines tensors of shapes {' and '.join(map(str, shapes))}") from None
     first = next(v for v in values if isinstance(v, RowTensor))
     owners = None
     if first.batch_of is not None or tuple(first.shape) != shape:
@@ -107,9 +108,6 @@ def _together(trace: Trace, *values: Any) -> tuple[tuple[int, ...], np.ndarray |
         if (owners.reshape(-1) == np.repeat(np.arange(trace.batch), owners.size // trace.batch)).all():
             owners = None
     return shape, owners, [as_row(trace, v, shape, owners).node for v in values]
-
-
-Rule = Callable[..., Node]
 
 
 def _pointwise(trace: Trace, rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RowTensor:
@@ -124,197 +122,8 @@ def _pointwise(trace: Trace, rule: Rule, args: tuple[Any, ...], kwargs: dict[str
         values[i] = node
     n = nodes[0].n
     g = trace.graph
-    node = rule(_Builder(g, n), *values, **kwargs)
+    node = rule(Builder(g, n), *values, **kwargs)
     return RowTensor(trace, shape, node, owners)
-
-
-class _Builder:
-    """Element-wise formulas over rows of `n` features; numbers are made constants, truth values numbers."""
-
-    def __init__(self, graph: Graph, n: int):
-        self.graph, self.n = graph, n
-
-    def node(self, value: Any) -> Node:
-        """A row, of a row or number."""
-        return value if isinstance(value, Node) else self.graph.const(float(value), self.n)
-
-    def number(self, value: Any) -> Node:
-        """A row of numbers, also of a row of truth values."""
-        value = self.node(value)
-        return self("where", value, 1.0, 0.0) if value.is_mask else value
-
-    def truth(self, value: Any) -> Node:
-        """A row of truth values, also of a row of numbers."""
-        value = self.node(value)
-        return value if value.is_mask else self("ne", value, 0.0)
-
-    def __call__(self, fn: str, *args: Any) -> Node:
-        nodes = [self.node(a) for a in args]
-        if fn in ("and", "or", "not"):
-            nodes = [self.truth(a) for a in nodes]
-        elif fn == "where":
-            nodes = [self.truth(nodes[0]), *(self.number(a) for a in nodes[1:])]
-        else:
-            nodes = [self.number(a) for a in nodes]
-        return self.graph.apply(fn, *nodes)
-
-
-def _plain(fn: str) -> Rule:
-    def rule(e: _Builder, *args: Any, **options: Any) -> Node:
-        if any(v is not None for v in options.values()):
-            raise ObstacleError(f"there is no rule for torch's {fn} with {', '.join(options)}")
-        return e(fn, *args)
-
-    return rule
-
-
-def _add(e: _Builder, a: Any, b: Any, *, alpha: float = 1) -> Node:
-    return e("add", a, b if alpha == 1 else e("mul", b, alpha))
-
-
-def _sub(e: _Builder, a: Any, b: Any, *, alpha: float = 1) -> Node:
-    return e("sub", a, b if alpha == 1 else e("mul", b, alpha))
-
-
-def _rsub(e: _Builder, a: Any, b: Any, alpha: float = 1) -> Node:
-    return _sub(e, b, a, alpha=alpha)
-
-
-def _div(e: _Builder, a: Any, b: Any, *, rounding_mode: str | None = None) -> Node:
-    quotient = e("div", a, b)
-    return quotient if rounding_mode is None else e({"floor": "floor", "trunc": "trunc"}[rounding_mode], quotient)
-
-
-def _pow(e: _Builder, a: Any, b: Any) -> Node:
-    if isinstance(b, int | float):
-        if b == 2:
-            return e("mul", a, a)
-        if b == 1:
-            return e.node(a)
-        if b == 0.5:
-            return e("sqrt", a)
-        if b == 3:
-            return e("mul", e("mul", a, a), a)
-    return e("pow", a, b)
-
-
-def _clamp(e: _Builder, a: Any, low: Any = None, high: Any = None) -> Node:
-    if high is not None:
-        a = e("where", e("gt", a, high), high, a)
-    if low is not None:
-        a = e("where", e("lt", a, low), low, a)
-    return e.node(a)
-
-
-def _hardtanh(e: _Builder, a: Any, low: float = -1, high: float = 1) -> Node:
-    return e("where", e("le", a, low), low, e("where", e("ge", a, high), high, a))
-
-
-def _leaky_relu(e: _Builder, a: Any, slope: float = 0.01) -> Node:
-    return e("where", e("gt", a, 0), a, e("mul", a, slope))
-
-
-def _elu(e: _Builder, a: Any, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Node:
-    below = e("where", e("gt", a, 0), 0.0, a)  # so that nothing overflows on the side that is not taken
-    inside = e("mul", e("expm1", e("mul", below, input_scale)), alpha)
-    return e("mul", e("where", e("gt", a, 0), a, inside), scale)
-
-
-def _silu(e: _Builder, a: Any) -> Node:
-    return e("mul", a, e("sigmoid", a))
-
-
-def _softplus(e: _Builder, a: Any, beta: float = 1, threshold: float = 20) -> Node:
-    scaled = e("mul", a, beta)
-    small = e("div", e("log1p", e("exp", e("where", e("gt", scaled, threshold), 0.0, scaled))), beta)
-    return e("where", e("gt", scaled, threshold), a, small)
-
-
-def _gelu(e: _Builder, a: Any, *, approximate: str = "none") -> Node:
-    half = e("mul", a, 0.5)
-    if approximate == "tanh":
-        cube = e("mul", e("mul", a, a), a)
-        inner = e("mul", e("add", a, e("mul", cube, 0.044715)), math.sqrt(2 / math.pi))
-        return e("mul", half, e("add", e("tanh", inner), 1.0))
-    return e("mul", half, e("add", e("erf", e("mul", a, math.sqrt(0.5))), 1.0))
-
-
-def _hardsigmoid(e: _Builder, a: Any) -> Node:
-    return e("div", _hardtanh(e, e("add", a, 3.0), 0.0, 6.0), 6.0)
-
-
-def _hardswish(e: _Builder, a: Any) -> Node:
-    return e("mul", a, _hardsigmoid(e, a))
-
-
-def _mish(e: _Builder, a: Any) -> Node:
-    return e("mul", a, e("tanh", _softplus(e, a)))
-
-
-def _threshold(e: _Builder, a: Any, threshold: float, value: float) -> Node:
-    return e("where", e("le", a, threshold), value, a)
-
-
-def _lerp(e: _Builder, a: Any, b: Any, w: Any) -> Node:
-    return e("add", a, e("mul", w, e("sub", b, a)))
-
-
-def _addcmul(e: _Builder, a: Any, b: Any, c: Any, *, value: float = 1) -> Node:
-    product = e("mul", b, c)
-    return e("add", a, product if value == 1 else e("mul", product, value))
-
-
-def _addcdiv(e: _Builder, a: Any, b: Any, c: Any, *, value: float = 1) -> Node:
-    quotient = e("div", b, c)
-    return e("add", a, quotient if value == 1 else e("mul", quotient, value))
-
-
-def _where(e: _Builder, m: Any, a: Any, b: Any) -> Node:
-    return e("where", m, a, b)
-
-
-def _masked_fill(e: _Builder, a: Any, m: Any, value: Any) -> Node:
-    return e("where", m, value, a)
-
-
-def _shrink(e: _Builder, a: Any, width: float = 0.5, *, soft: bool) -> Node:
-    above = e("sub", a, width) if soft else a
-    below = e("add", a, width) if soft else a
-    return e("where", e("gt", a, width), above, e("where", e("lt", a, -width), below, 0.0))
-
-
-def _logaddexp(e: _Builder, a: Any, b: Any) -> Node:
-    return e("add", e("max", a, b), e("log1p", e("exp", e("neg", e("abs", e("sub", a, b))))))
-
-
-_POINTWISE: dict[str, Rule] = {
-    "sinh": lambda e, a: e("mul", e("sub", e("expm1", a), e("expm1", e("neg", a))), 0.5),
-    "cosh": lambda e, a: e("mul", e("add", e("exp", a), e("exp", e("neg", a))), 0.5),
-    "tan": lambda e, a: e("div", e("sin", a), e("cos", a)),
-    "exp2": lambda e, a: e("exp", e("mul", a, math.log(2))),
-    "log2": lambda e, a: e("mul", e("log", a), 1 / math.log(2)),
-    "log10": lambda e, a: e("mul", e("log", a), 1 / math.log(10)),
-    "logit": lambda e, a, eps=None: e("log", e("div", a, e("sub", 1.0, a))),
-    "logaddexp": _logaddexp, "isnan": lambda e, a: e("ne", a, a), "logical_xor": lambda e, a, b: e("ne", a, b),
-    "celu": lambda e, a, alpha=1.0: _elu(e, a, alpha, 1.0, 1.0 / alpha),
-    "selu": lambda e, a: _elu(e, a, 1.6732632423543772, 1.0507009873554805),
-    "_prelu_kernel": lambda e, a, w: e("where", e("gt", a, 0), a, e("mul", w, a)),
-    "hardshrink": lambda e, a, width=0.5: _shrink(e, a, width, soft=False),
-    "softshrink": lambda e, a, width=0.5: _shrink(e, a, width, soft=True),
-    **{fn: _plain(fn) for fn in "neg exp expm1 log log1p sqrt rsqrt sigmoid tanh abs sign sin cos erf atan floor ceil "
-       "trunc round relu mul reciprocal lt le gt ge eq ne".split()},
-    "maximum": _plain("max"), "minimum": _plain("min"), "detach": _plain("detach"),
-    "logical_and": _plain("and"), "logical_or": _plain("or"), "logical_not": _plain("not"),
-    "bitwise_and": _plain("and"), "bitwise_or": _plain("or"), "bitwise_not": _plain("not"),
-    "square": lambda e, a: e("mul", a, a),
-    "add": _add, "sub": _sub, "rsub": _rsub, "div": _div, "pow": _pow,
-    "clamp": _clamp, "clamp_min": _clamp,
-    "clamp_max": lambda e, a, high: _clamp(e, a, None, high),
-    "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "elu": _elu, "silu": _silu, "softplus": _softplus,
-    "gelu": _gelu, "hardsigmoid": _hardsigmoid, "hardswish": _hardswish, "mish": _mish, "threshold": _threshold,
-    "relu6": lambda e, a: _hardtanh(e, a, 0.0, 6.0),
-    "lerp": _lerp, "addcmul": _addcmul, "addcdiv": _addcdiv, "where": _where, "masked_fill": _masked_fill,
-}  # fmt: skip
 
 
 def _to_copy(trace: Trace, a: RowTensor, *, dtype: torch.dtype | None = None, **_: Any) -> RowTensor:
@@ -341,7 +150,7 @@ def _cat(trace: Trace, tensors: list[Any], dim: int = 0, *, stacked: bool = Fals
         raise ObstacleError("step() joins a tensor without batch dimension to one with")
     total = sum(t.node.n for t in tensors)
     parts, places, offset = [], [], 0
-    e = _Builder(trace.graph, 0)
+    e = Builder(trace.graph, 0)
     for t in tensors:
         node = t.node
         if node.is_mask:
@@ -411,7 +220,7 @@ def _mv(trace: Trace, a: Any, v: Any) -> RowTensor:
     if not isinstance(a, RowTensor):
         raise ObstacleError("step() multiplies along the batch dimension")
     fixed = trace.fixed(v)
-    column = _call_fixed(trace, aten.unsqueeze.default, (fixed, 1), {})
+    column = trace.call(aten.unsqueeze.default, fixed, 1)
     product = _mm(trace, a, column)
     return product.moved(product.places().reshape(-1))
 
@@ -420,7 +229,7 @@ def _bmm(trace: Trace, a: Any, b: Any) -> RowTensor:
     if isinstance(a, RowTensor) and isinstance(b, RowTensor):
         return _bmm_of_rows(trace, a, b)
     if not isinstance(a, RowTensor):
-        turned = _bmm(trace, b.moved(b.places().swapaxes(1, 2)), _call_fixed(trace, aten.transpose.int, (a, 1, 2), {}))
+        turned = _bmm(trace, b.moved(b.places().swapaxes(1, 2)), trace.call(aten.transpose.int, a, 1, 2))
         return turned.moved(turned.places().swapaxes(1, 2))
     w = trace.fixed(b)
     blocks, k, n = w.shape
@@ -428,7 +237,7 @@ def _bmm(trace: Trace, a: Any, b: Any) -> RowTensor:
     if tuple(a.shape) != owners.shape or (a.owners() != owners).any():
         raise ObstacleError("step() multiplies matrices along the batch dimension")
     if blocks > 16:
-        whole = _call_fixed(trace, aten.block_diag.default, ([_select(trace, w, i) for i in range(blocks)],), {})
+        whole = trace.call(aten.block_diag.default, [_select(trace, w, i) for i in range(blocks)])
         node = trace.graph.product([(a.node, Block(trace.matrix(whole.number), 0, 0, blocks * k, blocks * n))])
     else:
         matrices = [trace.matrix(_select(trace, w, i).number) for i in range(blocks)]
@@ -438,7 +247,7 @@ def _bmm(trace: Trace, a: Any, b: Any) -> RowTensor:
 
 
 def _select(trace: Trace, w: FixedTensor, i: int) -> FixedTensor:
-    return _call_fixed(trace, aten.select.int, (w, 0, i), {})
+    return trace.call(aten.select.int, w, 0, i)
 
 
 def _bmm_of_rows(trace: Trace, a: RowTensor, b: RowTensor) -> RowTensor:
@@ -477,7 +286,7 @@ def _grouped(a: RowTensor, dims: Any) -> tuple[RowTensor, int, tuple[int, ...], 
 
 def _reduced(trace: Trace, how: str, a: RowTensor, dims: Any, keepdim: bool) -> RowTensor:
     turned, size, shape, ones = _grouped(a, dims)
-    node = trace.graph.reduce(how, _Builder(trace.graph, turned.node.n).number(turned.node), turned.node.n // size)
+    node = trace.graph.reduce(how, Builder(trace.graph, turned.node.n).number(turned.node), turned.node.n // size)
     shape = ones if keepdim else shape
     owners = None if turned.batch_of is None else turned.owners().reshape(-1, size)[:, 0].reshape(shape)
     return RowTensor(trace, shape, node, owners)
@@ -502,7 +311,7 @@ def _var(trace: Trace, a: RowTensor, dim: Any = None, *, correction: Any = 1, ke
 
 
 def _std(trace: Trace, a: RowTensor, dim: Any = None, **options: Any) -> RowTensor:
-    return _pointwise(trace, _plain("sqrt"), (_var(trace, a, dim, **options),), {})
+    return _pointwise(trace, plain("sqrt"), (_var(trace, a, dim, **options),), {})
 
 
 def _amax(trace: Trace, a: RowTensor, dim: Any = (), keepdim: bool = False) -> RowTensor:
@@ -516,39 +325,39 @@ def _amin(trace: Trace, a: RowTensor, dim: Any = (), keepdim: bool = False) -> R
 def _max(trace: Trace, a: Any, b: Any = None, *rest: Any, fn: str = "max") -> RowTensor:
     if not isinstance(b, Tensor):
         raise ObstacleError(f"there is no rule for torch's {fn}() of this form; use torch.a{fn}")
-    return _pointwise(trace, _plain(fn), (a, b), {})
+    return _pointwise(trace, plain(fn), (a, b), {})
 
 
 def _baddbmm(trace: Trace, bias: Any, a: Any, b: Any, *, beta: float = 1, alpha: float = 1) -> RowTensor:
     if beta != 1 or alpha != 1:
         raise ObstacleError("there is no rule for torch's baddbmm() with factors")
-    return _pointwise(trace, _add, (bias, _bmm(trace, a, b)), {})
+    return _pointwise(trace, add, (bias, _bmm(trace, a, b)), {})
 
 
 def _norm(trace: Trace, a: RowTensor, p: float = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> RowTensor:
     if p != 2:
         raise ObstacleError(f"there is no rule for a vector norm of order {p}")
     square = _pointwise(trace, lambda e, v: e("mul", v, v), (a,), {})
-    return _pointwise(trace, _plain("sqrt"), (_reduced(trace, "sum", square, dim, keepdim),), {})
+    return _pointwise(trace, plain("sqrt"), (_reduced(trace, "sum", square, dim, keepdim),), {})
 
 
 def _softmax(trace: Trace, a: RowTensor, dim: int, half: bool = False) -> RowTensor:
     # The largest is subtracted for the sake of overflow only; it changes nothing, so it needs no derivative.
-    largest = _pointwise(trace, _plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
+    largest = _pointwise(trace, plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
     e = _pointwise(trace, lambda e, v, m: e("exp", e("sub", v, m)), (a, largest), {})
-    return _pointwise(trace, _plain("div"), (e, _reduced(trace, "sum", e, dim, True)), {})
+    return _pointwise(trace, plain("div"), (e, _reduced(trace, "sum", e, dim, True)), {})
 
 
 def _log_softmax(trace: Trace, a: RowTensor, dim: int, half: bool = False) -> RowTensor:
-    largest = _pointwise(trace, _plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
-    shifted = _pointwise(trace, _plain("sub"), (a, largest), {})
-    e = _pointwise(trace, _plain("exp"), (shifted,), {})
+    largest = _pointwise(trace, plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
+    shifted = _pointwise(trace, plain("sub"), (a, largest), {})
+    e = _pointwise(trace, plain("exp"), (shifted,), {})
     total = _reduced(trace, "sum", e, dim, True)
     return _pointwise(trace, lambda e, v, s: e("sub", v, e("log", s)), (shifted, total), {})
 
 
 def _logsumexp(trace: Trace, a: RowTensor, dim: Any, keepdim: bool = False) -> RowTensor:
-    largest = _pointwise(trace, _plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
+    largest = _pointwise(trace, plain("detach"), (_reduced(trace, "max", a, dim, True),), {})
     finite = _pointwise(trace, lambda e, m: e("where", e("eq", e("abs", m), math.inf), 0.0, m), (largest,), {})
     e = _pointwise(trace, lambda e, v, m: e("exp", e("sub", v, m)), (a, finite), {})
     total = _reduced(trace, "sum", e, dim, True)
@@ -568,9 +377,9 @@ def _layer_norm(
     scale = _pointwise(trace, lambda e, v: e("rsqrt", e("add", v, eps)), (variance,), {})
     made = _pointwise(trace, lambda e, v, m, s: e("mul", e("sub", v, m), s), (a, mean, scale), {})
     if gain is not None:
-        made = _pointwise(trace, _plain("mul"), (made, gain), {})
+        made = _pointwise(trace, plain("mul"), (made, gain), {})
     if shift is not None:
-        made = _pointwise(trace, _add, (made, shift), {})
+        made = _pointwise(trace, add, (made, shift), {})
     return made, None, None
 
 
@@ -580,8 +389,8 @@ def _rms_norm(trace: Trace, a: RowTensor, shape: list[int], gain: Any = None, ep
     eps = torch.finfo(trace.dtype).eps if eps is None else eps
     mean = _mean(trace, square, dims, True)
     scale = _pointwise(trace, lambda e, v: e("rsqrt", e("add", v, eps)), (mean,), {})
-    made = _pointwise(trace, _plain("mul"), (a, scale), {})
-    made = made if gain is None else _pointwise(trace, _plain("mul"), (made, gain), {})
+    made = _pointwise(trace, plain("mul"), (a, scale), {})
+    made = made if gain is None else _pointwise(trace, plain("mul"), (made, gain), {})
     return made, None
 
 
@@ -591,7 +400,7 @@ def _glu(trace: Trace, a: RowTensor, dim: int = -1) -> RowTensor:
 
 
 def _log_sigmoid(trace: Trace, a: RowTensor) -> tuple[RowTensor, None]:
-    def rule(e: _Builder, v: Any) -> Node:
+    def rule(e: Builder, v: Any) -> Node:
         return e("sub", e("min", v, 0.0), e("log1p", e("exp", e("neg", e("abs", v)))))
 
     return _pointwise(trace, rule, (a,), {}), None

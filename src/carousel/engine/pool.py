@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Pool", "empty"]
+__all__ = ["Pool", "empty", "scratch"]
 
 SMALL = 1 << 16
 """Bytes below which the system's allocator is as good."""
@@ -19,6 +20,13 @@ SMALL = 1 << 16
 
 class _Loan(np.ndarray):
     """A view of a pooled block; a tensor made of it keeps it alive, and when the last is gone the block is free."""
+
+    pool: Pool | None = None
+    block: np.ndarray
+
+    def __del__(self) -> None:
+        if self.pool is not None:
+            self.pool._take_back(self.block)
 
 
 class Pool:
@@ -53,10 +61,10 @@ class Pool:
         if block is None:
             block = torch.empty(size, dtype=torch.uint8).numpy()
         loan = block.view(_Loan)
-        weakref.finalize(loan, self._give, block).atexit = False
-        return torch.from_numpy(loan)[:nbytes].view(dtype).view(shape)
+        loan.pool, loan.block = self, block
+        return torch.frombuffer(loan, dtype=dtype, count=count).view(shape)
 
-    def _give(self, block: np.ndarray) -> None:
+    def _take_back(self, block: np.ndarray) -> None:
         with self._lock:
             self.lent_bytes -= block.nbytes
             if self.free_bytes + block.nbytes <= self.limit:
@@ -76,6 +84,26 @@ _POOL = Pool()
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """From the process's pool."""
     return _POOL.empty(shape, dtype)
+
+
+@contextmanager
+def scratch(nbytes: int) -> Iterator[int]:
+    """The address of memory that lasts for a `with` block."""
+    try:
+        block = _SPARE.pop()
+    except IndexError:
+        block = torch.empty(0, dtype=torch.uint8)
+    if block.nbytes < nbytes:
+        block = empty((nbytes,), torch.uint8)
+    try:
+        yield block.data_ptr()
+    finally:
+        if len(_SPARE) < 2 and block.nbytes <= 1 << 26:
+            _SPARE.append(block)
+
+
+_SPARE: list[Tensor] = []
+"""Scratch memory that is not in use."""
 
 
 def alias(base: Tensor, offset: int, shape: tuple[int, ...]) -> Tensor:

@@ -79,6 +79,8 @@ class Program:
     slots: dict[tuple, Slot] = field(default_factory=dict)
     width: int = 0
     late_width: int = 0
+    plans: dict[Any, Any] = field(default_factory=dict)
+    """What `plan` made for sizes that were met."""
 
     @property
     def text(self) -> str:
@@ -100,10 +102,34 @@ class Program:
         return [states.index(n) if n in states else None for n in self.analyzed.collected]
 
     @cached_property
+    def matrix_values(self) -> list[tuple[int, bool]]:
+        """For every matrix a value of the recipe, and whether it lies as (out, in), as parameters mostly do."""
+        recipe = self.captured.recipe
+        sources = [recipe.transposed(number) for number in self.captured.matrices]
+        return [
+            (number, False) if source is None else (source, True)
+            for number, source in zip(self.captured.matrices, sources, strict=True)
+        ]
+
+    @cached_property
     def loop_leaves(self) -> set[tuple]:
         """The names of the leaves that are read in the loop and by its hoisted products."""
         a = self.analyzed
         return {n.data for n in order([*a.hoisted, *a.collected, *a.states]) if n.kind == "leaf"}
+
+    @cached_property
+    def input_leaves(self) -> list[Node]:
+        """The leaves for rows from outside that are read in the loop and by its hoisted products."""
+        a = self.analyzed
+        leaves = [n for n in order([*a.hoisted, *a.collected, *a.states]) if n.kind == "leaf"]
+        return [n for n in leaves if n.data[0] not in {"state", "vector", "hoisted"}]
+
+    @cached_property
+    def flat_leaves(self) -> set[tuple]:
+        """The names of those that are factors of products over the whole sequence."""
+        factors = [*(a for n in self.analyzed.hoisted for a in n.args), *(w.source for w in self.backward.weights)]
+        bases = [f if f.kind == "leaf" else f.args[0] for f in factors]
+        return {b.data for b in bases} & {n.data for n in self.input_leaves}
 
     @cached_property
     def leaves(self) -> set[tuple]:
@@ -160,10 +186,10 @@ def compile_step(cell: Cell, variant: Variant) -> Program:
     backward = differentiate(analyzed, lambda leaf: leaf[0] == "before" or leaf in variant.differentiable)
     depths = [max(taps) for taps in cell.taps.values()]
 
-    forward_schedule = schedule(_forward_stores(analyzed, backward), forward_place)
+    forward_schedule = schedule(_forward_stores(analyzed, backward), forward_place, backward=False)
     gradients = list(dict.fromkeys([*backward.rows.values(), *(w.gradient for w in backward.weights)]))
     place = _backward_place(depths)
-    backward_schedule = schedule(_backward_stores(analyzed, backward, gradients, cell), place)
+    backward_schedule = schedule(_backward_stores(analyzed, backward, gradients, cell), place, backward=True)
     program = Program(
         variant,
         captured,

@@ -222,22 +222,21 @@ class _Renderer:
 
     def driver(self) -> None:
         calls, barrier = [], "    if (meet) f.runtime->barrier_wait(w.barrier);"
-        for number, phase in enumerate(self.schedule.phases):
+        for number, (phase, meet) in enumerate(zip(self.schedule.phases, self.schedule.meets, strict=True)):
+            calls += [barrier] if meet else []
             if phase.kind == "block":
                 count = f"blocks_of({self.size(phase.n)})"
                 share = f"f.split_units ? {count} * id / n : 0, f.split_units ? {count} * (id + 1) / n : {count}"
                 calls.append(f"    {self.name}_{number}(f, t, u0, u1, {share}, id);")
             else:
                 calls.append(f"    {self.name}_{number}(f, t, r0, r1);")
-            calls.append(barrier)
         steps = "long t = f.to - 1; t >= f.from; t--" if self.backward else "long t = f.from; t < f.to; t++"
-        meet = "f.split_units && n > 1" if self.schedule.crossing else "false"
         self.lines += [
             f"static void {self.name}_work(void* argument, long id, long n) {{",
             "  const Work& w = *(const Work*)argument; const Frame& f = *w.frame; const long* const D = f.sizes;",
             "  const long r0 = f.batch * id / n, r1 = f.batch * (id + 1) / n;",
             "  const long u0 = f.split_units ? 0 : r0, u1 = f.split_units ? f.batch : r1;",
-            f"  const bool meet = {meet}; (void)meet; (void)u0; (void)u1; (void)r0; (void)r1; (void)D;",
+            "  const bool meet = f.split_units && n > 1; (void)meet; (void)u0; (void)u1; (void)r0; (void)r1; (void)D;",
             f"  for ({steps}) {{",
             *calls,
             "  }",

@@ -56,18 +56,61 @@ class Schedule:
         of: the phase in which an anchored node is computed.
         places: where a node can be read in later phases.
         reads: (place name) -> (phase number, read at the same unit only) of every read.
-        crossing: whether any unit of a row needs another unit of it.
+        meets: for every phase whether threads that share the units of a row have to meet before it.
     """
 
     phases: list[Phase]
     of: dict[Node, Phase]
     places: dict[Node, Place]
     reads: dict[tuple, list[tuple[int, bool]]]
-    crossing: bool
+    meets: list[bool]
 
     def number(self, node: Node) -> int:
         """The position of the phase that computes `node`."""
         return self.phases.index(self.of[node])
+
+
+@dataclass(frozen=True)
+class _Access:
+    """A read or write: `unit` is n where each unit of n is touched by the thread that has it, else 0."""
+
+    place: Place
+    unit: int
+    writes: bool = False
+
+
+_WORK = frozenset({"hoisted", "saved", "gradient"})
+"""Names of rows in the work buffer, where one may take the place of another."""
+
+
+def _meetings(accesses: list[list[_Access]], direction: int) -> list[bool]:
+    """Before which phases threads must meet, that no one reads what is not there yet or writes what is still read."""
+    meets = [False] * len(accesses)
+    known = None
+    while meets != known:
+        known = list(meets)
+        since: dict[tuple, list[_Access]] = {}
+        for step in range(3):
+            for number, phase in enumerate(accesses):
+                at = [(_location(access.place, step * direction), access) for access in phase]
+                apart = all(_apart(access, other) for key, access in at for other in since.get(key, ()))
+                if meets[number] or not apart:
+                    meets[number] = True
+                    since = {}
+                for key, access in at:
+                    since.setdefault(key, []).append(access)
+    return meets
+
+
+def _location(place: Place, step: int) -> tuple:
+    """The memory at this step; the same for all steps where it is used in turns."""
+    name = ("work",) if place.name[0] in _WORK else place.name
+    return (name, None) if place.ring or place.name[0] == "scratch" else (name, step + place.shift)
+
+
+def _apart(one: _Access, other: _Access) -> bool:
+    """Whether two accesses to the same memory by different threads can't get in each other's way."""
+    return not (one.writes or other.writes) or one.unit == other.unit != 0
 
 
 def source_of(node: Node) -> Node:
@@ -75,14 +118,14 @@ def source_of(node: Node) -> Node:
     return node.args[0] if node.kind == "take" and node.data.is_slice else node
 
 
-def schedule(stores: list[Store], leaf_place: Any) -> Schedule:
+def schedule(stores: list[Store], leaf_place: Any, *, backward: bool) -> Schedule:
     """Phases for the stores; `leaf_place(node)` is the `Place` of a leaf, or None for vectors."""
-    return _Scheduling(stores, leaf_place).run()
+    return _Scheduling(stores, leaf_place, -1 if backward else 1).run()
 
 
 class _Scheduling:
-    def __init__(self, stores: list[Store], leaf_place: Any):
-        self.stores, self.leaf_place = stores, leaf_place
+    def __init__(self, stores: list[Store], leaf_place: Any, direction: int):
+        self.stores, self.leaf_place, self.direction = stores, leaf_place, direction
         self.nodes = order([s.node for s in stores])
         self.anchored: set[Node] = {s.node for s in stores}
         for node in self.nodes:
@@ -97,7 +140,7 @@ class _Scheduling:
         self.of: dict[Node, Phase] = {}
         self.places: dict[Node, Place] = {}
         self.reads: dict[tuple, list[tuple[int, bool]]] = {}
-        self.crossing = False
+        self.accesses: list[list[_Access]] = []
 
     def in_memory(self, node: Node) -> bool:
         return node.kind == "leaf" and self.leaf_place(node) is not None
@@ -125,8 +168,11 @@ class _Scheduling:
         rank = {"block": 0, "reduce": 1, "scatter": 2}
         phases = sorted(self.phases.values(), key=lambda p: (p.level, rank[p.kind]))
         for number, phase in enumerate(phases):
+            self.accesses.append([])
             self.plan(number, phase)
-        return Schedule(phases, self.of, self.places, self.reads, self.crossing)
+        for number, phase in enumerate(phases):
+            self.written(number, phase)
+        return Schedule(phases, self.of, self.places, self.reads, _meetings(self.accesses, self.direction))
 
     def level_of(self, node: Node) -> int:
         if node.kind in {"leaf", "const"}:
@@ -175,8 +221,7 @@ class _Scheduling:
             place = self.leaf_place(node) if node.kind == "leaf" else self.place(node)
             if place is not None:
                 self.reads.setdefault(place.name, []).append((number, same_unit))
-            if not same_unit:
-                self.crossing = True
+                self.accesses[number].append(_Access(place, phase.n if same_unit else 0))
 
         def visit(node: Node) -> None:
             if node in seen:
@@ -201,7 +246,6 @@ class _Scheduling:
             for node in [*phase.nodes, *(s.node for s in phase.stores)]:
                 visit(node)
         elif phase.kind == "reduce":
-            self.crossing = True
             for node in phase.nodes:
                 visit(node.args[0])
         else:
@@ -211,6 +255,13 @@ class _Scheduling:
         if phase.kind != "block":
             for node in phase.nodes:
                 self.place(node)
+
+    def written(self, number: int, phase: Phase) -> None:
+        """Find what the phase writes to memory."""
+        unit = phase.n if phase.kind == "block" else 0
+        places = {store.place for store in phase.stores if not store.total}
+        places |= {self.places[node] for node in phase.nodes if node in self.places}
+        self.accesses[number] += [_Access(place, unit, writes=True) for place in places]
 
     def place(self, node: Node) -> Place:
         """Where `node` is read; scratch if it has no other place."""

@@ -63,6 +63,8 @@ def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.dev
     """
     values = cell.initial_state(batch, dtype=dtype, device=device)
     check_states(cell, values, batch, "initial_state()")
+    if not cell.delays:
+        return tuple(values)
     depths = (max(taps) if name in cell.delays else 0 for name, taps in cell.taps.items())
     return tuple(v.expand(depth, *v.shape) if depth else v for v, depth in zip(values, depths, strict=True))
 

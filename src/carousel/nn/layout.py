@@ -57,6 +57,8 @@ def check_input(
 
 
 def _alike(cells: list[Cell]) -> bool:
+    if len(cells) == 1:
+        return True
     first, *others = ((list(c.state_shapes.items()), dict(c.delays)) for c in cells)
     return all(layout == first for layout in others)
 
@@ -72,6 +74,8 @@ def pack_state(finals: list[tuple[Tensor, ...]], cells: list[Cell], *, single: b
             tuple(s.squeeze(_batch_dim(c, n)) for s, n in zip(f, c.state_sizes, strict=True))
             for f, c in zip(finals, cells, strict=True)
         ]
+    if len(cells) == 1:
+        return tuple(value.unsqueeze(0) for value in finals[0])
     if _alike(cells):
         return tuple(torch.stack(values) for values in zip(*finals, strict=True))
     return tuple(finals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..cells.base import Cell
@@ -201,7 +203,8 @@ class Recurrent(nn.Module):
             directions = []
             for cell, backward in zip(layer, (False, True), strict=False):
                 sequence = Sequence(signal, states[len(finals)], lengths, reset, generator, trajectory, self.recompute)
-                result = _run(self.backend, cell, sequence, backward=backward)
+                run = _run_untraced if "torch._dynamo" in sys.modules else _run
+                result = run(self.backend, cell, sequence, backward=backward)
                 directions.append(result.output)
                 finals.append(result.state)
                 records.append((cell, result.steps, lengths, backward))
@@ -244,6 +247,10 @@ def _run(backend: str, cell: Cell, sequence: Sequence, *, backward: bool) -> Res
     )
     result = choose(backend, cell, turned)(cell, turned)
     return replace(result, output=reverse_time(result.output, sequence.lengths))
+
+
+_run_untraced: Any = _disable_dynamo(_run)
+"""For `torch.compile`, which leaves its graph here and goes on behind it; else it would trace the engine's own code."""
 
 
 def _reverse_reset(reset: Tensor, lengths: Tensor | None) -> Tensor:

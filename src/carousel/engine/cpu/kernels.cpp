@@ -30,6 +30,13 @@ struct Block {
   const real* p;
   long ld, n;
 };
+// What a block of columns gives: c[row, :] for every row of C.
+struct Column {
+  const real* p;
+  long ld, n;
+  real* c;
+  long ldc, accumulate;
+};
 }
 
 namespace {
@@ -373,15 +380,15 @@ void product(long m, const Term* terms, long count, long n, real* c, long ldc, l
   });
 }
 
-// C[Σ a.n × b.n] (+)= Σ_t a[t, :]ᵀ b[t, :]; the columns of the blocks of `a` are the rows of C, one after the other.
-void outer(long rows, long blocks, const Block* a, const Block* b, real* c, long ldc, long accumulate, long threads) {
+// C[Σ a.n × b.n] (+)= Σ_t a[t, :]ᵀ b[t, :] for every b; the columns of the blocks of `a` are the rows of C, in order.
+void outer(long rows, long blocks, const Block* a, long targets, const Column* b, long threads) {
   constexpr long MC = 88 * MR * sizeof(float) / sizeof(real), KC = 256;
-  long m = 0;
+  long m = 0, n = 0, panels = 0;
   for (long i = 0; i < blocks; i++) m += a[i].n;
-  const long n = b->n;
+  for (long i = 0; i < targets; i++) n += b[i].n, panels += ceil_div(b[i].n, BLK);
   if (m <= 0 || n <= 0) return;
   if (m * n * rows < 1 << 18) threads = 1;
-  const long panels = ceil_div(n, BLK), tiles = ceil_div(m, MR);
+  const long tiles = ceil_div(m, MR);
   long grid_m = 1, grid_n = 1;  // C is split over threads so that little is packed twice
   double best = -1;
   for (long g = 1; g <= threads; g++) {
@@ -389,6 +396,16 @@ void outer(long rows, long blocks, const Block* a, const Block* b, real* c, long
     const double cost = y * x / (2.0 * VL) + y + 0.25 * x;
     if (best < 0 || cost < best) best = cost, grid_m = g, grid_n = h;
   }
+  struct Panel {  // columns `from` to `from + n` of a target
+    const Column* of;
+    long from, n;
+    const real* at(long k) const { return of->p + k * of->ld + from; }
+  };
+  auto panel = [&](long p) {
+    const Column* of = b;
+    for (; p >= ceil_div(of->n, BLK); of++) p -= ceil_div(of->n, BLK);
+    return Panel{of, p * BLK, std::min<long>(of->n - p * BLK, BLK)};
+  };
   share(threads, grid_m * grid_n, [&](long unit) {
     const long u = unit % grid_m, v = unit / grid_m;
     const long from = tiles * u / grid_m * MR, to = std::min(m, tiles * (u + 1) / grid_m * MR);
@@ -409,31 +426,34 @@ void outer(long rows, long blocks, const Block* a, const Block* b, real* c, long
       long k0 = 0;
       do {
         const long k = std::min(rows - k0, KC);
-        const bool add = k0 > 0 || accumulate;
         for (long i0 = 0; i0 < k; i0 += 16)
           each_tile([&](const Block& block, long column, long size, long row) {
             const long i1 = std::min(k, i0 + 16);
             const real* in = block.p + k0 * block.ld + column;
             real* out = packed_a + (row - low) * k;
             if (size == MR)
-              for (long i = i0; i < i1; i++) memcpy(out + i * MR, in + i * block.ld, MR * sizeof(real));
+              for (long i = i0; i < i1; i++) {
+                memcpy(out + i * MR, in + i * block.ld, MR * sizeof(real));
+                __builtin_prefetch(in + i * block.ld + 4 * VL);
+              }
             else
               for (long i = i0; i < i1; i++)
                 for (long r = 0; r < size; r++) out[i * size + r] = in[i * block.ld + r];
           });
         for (long p = p0; p < p1; p++) {
-          const long columns = std::min<long>(n - p * BLK, BLK);
-          pack_panel(b->p + k0 * b->ld + p * BLK, b->ld, 1, k, columns, packed_b);
+          const Panel here = panel(p);
+          const Column& column = *here.of;
+          pack_panel(here.at(k0), column.ld, 1, k, here.n, packed_b);
           // The first tiles fetch what is packed next, each one vector of every row.
-          const real* next = nullptr;
-          if (p + 1 < p1) next = b->p + k0 * b->ld + (p + 1) * BLK;
-          else if (k0 + 2 * k <= rows) next = b->p + (k0 + k) * b->ld + p0 * BLK;
+          const bool last = p + 1 == p1;
+          const Panel next = panel(last ? p0 : p + 1);
+          const real* ahead = last && k0 + 2 * k > rows ? nullptr : next.at(last ? k0 + k : k0);
           long fetched = 0;
           each_tile([&](const Block&, long, long size, long row) {
             const Term term{packed_a + (row - low) * k, 1, packed_b, k};
-            Target target{c + row * ldc + p * BLK, ldc, add};
-            if (next && fetched < NV) target.ahead = next + fetched++ * VL, target.ahead_ld = b->ld;
-            run_kernel(size, columns, &term, 1, 0, size, target);
+            Target target{column.c + row * column.ldc + here.from, column.ldc, k0 > 0 || column.accumulate};
+            if (ahead && fetched < NV) target.ahead = ahead + fetched++ * VL, target.ahead_ld = next.of->ld;
+            run_kernel(size, here.n, &term, 1, 0, size, target);
           });
         }
         k0 += k;
@@ -464,6 +484,48 @@ void column_sums(long rows, const real* p, long ld, long n, real* out, long accu
     }
     memcpy(out + from, total, size * sizeof(real));
   });
+}
+
+// Rows of n numbers from one place to another; zeros where there is no source.
+void copy_rows(real* to, long to_ld, const real* from, long from_ld, long rows, long n, long threads) {
+  const long units = rows * n < 1 << 15 ? 1 : ceil_div(rows * n, 1 << 14);
+  share(threads, std::min(units, rows), [&](long unit) {
+    const long count = std::min(units, rows);
+    for (long r = rows * unit / count; r < rows * (unit + 1) / count; r++)
+      if (from) memcpy(to + r * to_ld, from + r * from_ld, n * sizeof(real));
+      else memset(to + r * to_ld, 0, n * sizeof(real));
+  });
+}
+
+// A list of work, one piece after the other; `table` has what the piece's function is given.
+void perform(const Command* commands, long count, long threads) {
+  for (const Command* c = commands; c < commands + count; c++) {
+    const long* const t = (const long*)c->table;
+    switch (c->what) {
+      case Command::pack:
+        pack_many((const PackJob*)t, c->count, threads);
+        break;
+      case Command::product:
+        product(t[0], (const Term*)t[1], t[2], t[3], (real*)t[4], t[5], t[6], nullptr, threads);
+        break;
+      case Command::loop:
+        ((void (*)(const void*))c->count)(t);
+        break;
+      case Command::outer:
+        outer(t[0], t[1], (const Block*)t[2], t[3], (const Column*)t[4], threads);
+        break;
+      case Command::copy:
+        for (long i = 0; i < c->count; i++)
+          copy_rows((real*)t[6 * i], t[6 * i + 1], (const real*)t[6 * i + 2], t[6 * i + 3], t[6 * i + 4], t[6 * i + 5],
+                    threads);
+        break;
+      case Command::sum:
+        for (long i = 0; i < c->count; i++)
+          column_sums(t[6 * i], (const real*)t[6 * i + 1], t[6 * i + 2], t[6 * i + 3], (real*)t[6 * i + 4], t[6 * i + 5],
+                      threads);
+        break;
+    }
+  }
 }
 
 // GFLOP/s of multiply-adds on registers only.

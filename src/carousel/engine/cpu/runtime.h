@@ -35,4 +35,12 @@ struct Runtime {
   long (*team)(long threads);
 };
 
+// One piece of work for `perform`: what to do, and a table with the arguments, all of them 8 bytes wide. `count` is the
+// number of jobs in the table, for a loop the function.
+struct Command {
+  enum { pack, product, loop, outer, copy, sum };
+  long what, count;
+  const void* table;
+};
+
 }  // namespace carousel

@@ -1,0 +1,82 @@
+"""How the values of a step that depend on no batch element are made: PyTorch calls, recorded, and done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cells.base import Cell
+
+__all__ = ["Recipe", "Ref", "replay"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """In the arguments of a recorded call: the value with this number."""
+
+    number: int
+
+
+@dataclass
+class Recipe:
+    """How the values that depend on no batch element are made, in order; a `Ref` points into it.
+
+    Attributes:
+        steps: ("attribute", module path, name), ("constant", tensor), ("extra", name) or ("call", function, args,
+            kwargs, which of several outputs).
+        values: while tracing, the value of each.
+    """
+
+    steps: list[tuple[Any, ...]] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def add(self, step: tuple[Any, ...], value: Tensor) -> int:
+        """Record a step; its number."""
+        self.steps.append(step)
+        self.values.append(value.detach())
+        return len(self.steps) - 1
+
+    def transposed(self, number: int) -> int | None:
+        """The number of the value whose transpose this one is."""
+        step, made = self.steps[number], self.values[number]
+        if step[0] != "call" or made.ndim != 2 or not step[2] or type(step[2][0]) is not Ref:
+            return None
+        source = self.values[step[2][0].number]
+        turned = source.ndim == 2 and source.stride() == made.stride()[::-1] and source.shape == made.shape[::-1]
+        same = source.data_ptr() == made.data_ptr() and source.dtype == made.dtype
+        return step[2][0].number if turned and same else None
+
+
+def replay(
+    recipe: Recipe, wanted: list[int], cell: Cell, extras: dict[str, Tensor], dtype: torch.dtype
+) -> list[Tensor]:
+    """The values of the recipe with these numbers, now, in `dtype`, differentiable to the cell's parameters."""
+    values: dict[int, Any] = {}
+
+    def value(number: int) -> Tensor:
+        if number not in values:
+            kind, *rest = recipe.steps[number]
+            if kind == "attribute":
+                module = cell.get_submodule(rest[0]) if rest[0] else cell
+                found = module._parameters.get(rest[1])
+                found = getattr(module, rest[1]) if found is None else found
+                values[number] = found.to(dtype) if found.dtype != dtype and found.is_floating_point() else found
+            elif kind == "constant":
+                values[number] = rest[0]
+            elif kind == "extra":
+                values[number] = extras[rest[0]]
+            else:
+                func, args, kwargs, which = rest
+                made = func(*[resolve(a) for a in args], **{k: resolve(a) for k, a in kwargs.items()})
+                values[number] = made if which is None else made[which]
+        return values[number]
+
+    def resolve(a: Any) -> Any:
+        if type(a) is Ref:
+            return value(a.number)
+        return [resolve(b) for b in a] if isinstance(a, list | tuple) else a
+
+    return [value(number) for number in wanted]
