@@ -30,22 +30,40 @@ def _seed() -> None:
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., subprocess.Popen[str]]:
-    """`start(folder, *arguments)`: Python as another process in that folder, with one thread and a cache of its own."""
+def cache_in() -> Callable[[Path], Path]:
+    """`cache_in(folder)`: a cache in that folder that shares nothing with all others but the compiled cells."""
     from carousel.engine.build import cache_folder
 
     kernels = cache_folder() / "kernels"
 
-    def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    def cache_in(folder: Path) -> Path:
         cache = folder / "cache"
-        if not cache.exists():  # compiled cells are shared with all tests, all else that is kept is not
+        if not cache.exists():
             cache.mkdir()
             kernels.mkdir(parents=True, exist_ok=True)
             (cache / "kernels").symlink_to(kernels)
+        return cache
+
+    return cache_in
+
+
+@pytest.fixture
+def own_cache(cache_in: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, as the one that this test uses."""
+    cache = cache_in(tmp_path)
+    monkeypatch.setenv("CAROUSEL_CACHE", str(cache))
+    return cache
+
+
+@pytest.fixture(scope="session")
+def start(cache_in: Callable[[Path], Path]) -> Callable[..., subprocess.Popen[str]]:
+    """`start(folder, *arguments)`: Python as another process in that folder, with one thread and a cache of its own."""
+
+    def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=folder,
-            env={**os.environ, "CAROUSEL_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "CAROUSEL_CACHE": str(cache_in(folder)), "OMP_NUM_THREADS": "1"},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

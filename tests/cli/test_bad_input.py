@@ -21,10 +21,11 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def carousel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def carousel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own_cache: Path
+) -> Run:
     """The command line in an empty folder; returns the exit code and all that was printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "text.txt").write_text(TEXT)
 
     def run(*arguments: str) -> tuple[int, str]:

@@ -90,7 +90,7 @@ def test_a_cell_without_kernel_is_refused(case: Case) -> None:
 @pytest.mark.parametrize("case", REGISTERED, ids=names(REGISTERED))
 def test_auto_runs_everything(case: Case) -> None:
     layers = [case.layer(2, 4, 2, backend=name, bidirectional=True) for name in ("auto", "reference")]
-    x = normal(5, 3, case.features(2), seed=1)
+    x = normal(5, 3, case.features(2), seed=1).requires_grad_()  # as elsewhere, so that what is compiled there serves
     lengths = torch.tensor([5, 0, 2])
     reset = torch.zeros(5, 3, dtype=torch.bool)
     reset[1, 0] = True

@@ -94,12 +94,13 @@ def test_a_reset_at_the_first_step_forgets_the_given_state(case: Case) -> None:
 
 
 @pytest.mark.parametrize("backend", ["reference", "auto"])
-def test_length_zero_returns_the_given_state(backend: str) -> None:
-    for case in PIECEWISE:
-        layer, x, state = _inputs(case, 1, backend=backend)
-        output, final = layer(x, state, lengths=torch.zeros(BATCH, dtype=torch.int64))
-        assert not output.any()
-        assert all(torch.equal(f, s) for f, s in zip(final, state, strict=True))
+@pytest.mark.parametrize("case", PIECEWISE, ids=names(PIECEWISE))
+def test_length_zero_returns_the_given_state(case: Case, backend: str) -> None:
+    layer, x, state = _inputs(case, 1, backend=backend)
+    reset = torch.zeros(TIME, BATCH, dtype=torch.bool)
+    output, final = layer(x, state, lengths=torch.zeros(BATCH, dtype=torch.int64), reset=reset)
+    assert not output.any()
+    assert all(torch.equal(f, s) for f, s in zip(final, state, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["reference", "auto"])

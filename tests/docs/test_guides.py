@@ -16,9 +16,9 @@ DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "C
 
 
 @pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.usefixtures("own_cache")
 def test_python_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path / "cache"))
     Path("corpus.txt").write_text("Round and round it goes.\n" * 100)
     options = {"batch": 2, "window": 8, "hidden_size": 8, "threads": 1, "evaluations": 1}
     carousel.train("corpus.txt", steps=2, out="runs/demo", **options)

@@ -31,9 +31,8 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "text.txt"
     path.write_text("Round and round the error goes, and where it stops nobody knows.\n" * 40)
     return path

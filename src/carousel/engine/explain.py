@@ -80,7 +80,7 @@ def _summary(program: Program) -> str:
     if analyzed.behind is not None:
         lines.append("  behind the loop          the output, which feeds no state, by PyTorch")
     if analyzed.linear:
-        lines.append("  the recurrence           is linear and diagonal")
+        lines.append("  the recurrence           is linear and diagonal: threads share its units and never meet")
     try:
         lines.append(f"  kernels                  {instruction_set()}, built by {compiler()}")
     except BuildError as error:

@@ -23,6 +23,7 @@ class Kernels:
         self.library = library
         library.runtime.restype = pointer
         library.vector_length.restype = long
+        library.panel_width.restype = long
         library.perform.argtypes = [long, long, long]
         library.perform.restype = None
         library.fma_peak.argtypes = [long, long]
@@ -30,7 +31,7 @@ class Kernels:
         library.use_gomp.argtypes = [pointer, pointer]
         _join_gomp(library)
         self.runtime = library.runtime()
-        self.vector = library.vector_length()
+        self.vector, self.panel = library.vector_length(), library.panel_width()
 
     def address(self, function: Any) -> int:
         """Of a function of a library."""

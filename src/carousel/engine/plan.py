@@ -140,11 +140,8 @@ class _Planner:
     def loop(self, rows: dict[tuple, tuple[At, int, int]]) -> None:
         """The generated code; `rows` gives address, time stride and row stride by name."""
         tables, code, size = self.tables, self.code, self.size
-        threads = size.threads
-        widest = max(self.program.captured.widths)
-        split = size.batch < 2 * threads and widest >= 64 * threads
-        if not split:
-            threads = max(1, min(threads, size.batch))
+        split = self.shares_units()
+        threads = size.threads if split else max(1, min(size.threads, size.batch))
         at = (
             tables.table(*(word for name in code.rows for word in rows[name])),
             tables.table(*(At(("vector", i)) for i in code.vectors)),
@@ -154,6 +151,12 @@ class _Planner:
         )
         frame = tables.table(self.kernels.runtime, *at, 0, size.time, size.batch, threads, int(split))
         self.command(LOOP, self.kernels.address(self.function), frame)
+
+    def shares_units(self) -> bool:
+        """Whether threads share the units of every row; else they share the rows, and need not meet at every step."""
+        threads, widest = self.size.threads, max(self.program.captured.widths)
+        most = widest // 64 if any(self.schedule.meets) else widest // self.kernels.panel
+        return self.size.batch < 2 * threads <= 2 * most
 
     def scratch(self) -> dict[tuple, tuple[At, int, int]]:
         """Rows for values that live for one step."""
