@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from carousel.engine.pool import Pool, alias
+from carousel.engine.pool import Pool, reshaped
 
 
 def test_memory_comes_back_when_the_last_tensor_on_it_is_gone() -> None:
     pool = Pool()
     first = pool.empty((300, 100), torch.float32)
     address, view = first.data_ptr(), first[1:].detach()
-    other = alias(first, 100, (10, 100))
+    other = reshaped(first, 100, (10, 100))
     del first
     assert pool.free_bytes == 0
     del view

@@ -76,6 +76,8 @@ class Cell(nn.Module):
     delays: Mapping[str, tuple[int, ...]]
 
     _stepping = False
+    _version = 0
+    """How often an attribute was set."""
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -130,3 +132,8 @@ class Cell(nn.Module):
                 f"step in the state (declare {name!r} in state_sizes and return it in new_state)."
             )
         super().__setattr__(name, value)
+        self.__dict__["_version"] = self._version + 1
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__["_version"] = self._version + 1

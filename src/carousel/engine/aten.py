@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..cells.base import AtenForm, Cell
-from .sequence import Result, Sequence, start_state
+from .sequence import Result, Sequence, start_state, state_before
 
 __all__ = ["aten_obstacle", "run_aten"]
 
@@ -40,14 +40,14 @@ def run_aten(cell: Cell, sequence: Sequence) -> Result:
     form = cell.aten()
     assert form is not None
     if sequence.lengths is not None:
-        return _packed(form, sequence)
+        return _packed(form, cell, sequence)
     if sequence.reset is None:
-        output, state = _call(form, sequence.x, None, sequence.state)
+        output, state = _call(form, sequence.x, None, state_before(cell, sequence))
         return Result(output, state)
     batch = sequence.x.shape[1]
     initial = start_state(cell, batch, dtype=sequence.x.dtype, device=sequence.x.device)
     cuts = sequence.reset.any(1).nonzero().flatten().tolist()
-    outputs, state, position = [], sequence.state, 0
+    outputs, state, position = [], state_before(cell, sequence), 0
     for cut in [*cuts, sequence.x.shape[0]]:
         if cut > position:
             output, state = _call(form, sequence.x[position:cut], None, state)
@@ -59,11 +59,12 @@ def run_aten(cell: Cell, sequence: Sequence) -> Result:
     return Result(torch.cat(outputs), state)
 
 
-def _packed(form: AtenForm, sequence: Sequence) -> Result:
+def _packed(form: AtenForm, cell: Cell, sequence: Sequence) -> Result:
     assert sequence.lengths is not None
     packed = pack_padded_sequence(sequence.x, sequence.lengths.cpu(), enforce_sorted=False)
+    state = state_before(cell, sequence)
     order, back = packed.sorted_indices, packed.unsorted_indices
-    data, state = _call(form, packed.data, packed.batch_sizes, tuple(s[order] for s in sequence.state))
+    data, state = _call(form, packed.data, packed.batch_sizes, tuple(s[order] for s in state))
     output, _ = pad_packed_sequence(packed._replace(data=data), total_length=sequence.x.shape[0])
     return Result(output, tuple(s[back] for s in state))
 

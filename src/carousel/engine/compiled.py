@@ -18,8 +18,8 @@ from .build import BuildError
 from .capture import Extra, ObstacleError, replay
 from .interpret import interpret
 from .program import Program, Variant, compile_step
-from .run import Inputs, run_loop
-from .sequence import Result, Sequence, begin, start_state
+from .run import Shape, run_loop
+from .sequence import Result, Sequence, begin, start_state, state_before
 
 __all__ = ["Obstacle", "note_once", "program_for", "run_compiled"]
 
@@ -37,8 +37,17 @@ class Obstacle:
     of_cell: bool = False
 
 
-_KNOWN: weakref.WeakKeyDictionary[Cell, dict[Any, Program | Obstacle]] = weakref.WeakKeyDictionary()
-"""What is known of each cell, by the kind of sequence and by the attributes that the cell had."""
+class _Known:
+    """What is known of one cell: programs and obstacles by key; the last one, and the look of its call."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple, Program | Obstacle] = {}
+        self.changeable: list[str] = []
+        self.look: tuple | None = None
+        self.last: Program | Obstacle
+
+
+_KNOWN: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
 
 
 def program_for(cell: Cell, sequence: Sequence) -> Program | Obstacle:
@@ -51,11 +60,16 @@ def program_for(cell: Cell, sequence: Sequence) -> Program | Obstacle:
         return Obstacle("the sequence is empty")
     known = _KNOWN.get(cell)
     if known is None:
-        known = _KNOWN[cell] = {}
+        known = _KNOWN[cell] = _Known()
+    look = _look(cell, known, sequence)
+    if look == known.look and look is not None:
+        return known.last
     key = _key(cell, sequence)
-    found = known.get(key)
+    found = known.found.get(key)
     if found is None:
-        found = known[key] = _situation(cell, sequence) or _compiled(cell, sequence)
+        found = known.found[key] = _situation(cell, sequence) or _compiled(cell, sequence)
+    known.changeable = [k for k in _own(cell) if not isinstance(vars(cell)[k], _UNCHANGEABLE)]
+    known.last, known.look = found, _look(cell, known, sequence)
     return found
 
 
@@ -105,15 +119,39 @@ def _autocast() -> bool:
     return torch.is_autocast_enabled("cpu")
 
 
-def _key(cell: Cell, sequence: Sequence) -> tuple[Any, ...]:
+def _look(cell: Cell, known: _Known, sequence: Sequence) -> tuple | None:
+    """What shows at little cost that a key is still the same; None for cells with other modules in them."""
+    if cell._modules:
+        return None
+    return (
+        cell._version,
+        [_frozen(p) for p in cell._parameters.values()],
+        [_frozen(vars(cell).get(k)) for k in known.changeable],
+        _of_sequence(sequence),
+    )
+
+
+def _of_sequence(sequence: Sequence) -> tuple:
+    x = sequence.x
+    return (
+        (x.dtype, x.device, x.requires_grad, x.shape[2], sequence.reset is None, sequence.lengths is None),
+        torch.is_autocast_enabled("cpu"),
+    )
+
+
+def _key(cell: Cell, sequence: Sequence) -> tuple:
     """Everything that a program depends on besides the numbers in tensors."""
     modules = []
     for module in cell.modules():
-        tensors = tuple([(n, p if p is None else _frozen(p)) for n, p in module._parameters.items()])
-        own = tuple([(k, _frozen(v)) for k, v in module.__dict__.items() if k not in _OF_EVERY_MODULE])
+        tensors = tuple([(n, _frozen(p)) for n, p in module._parameters.items()])
+        own = tuple([(k, _frozen(vars(module)[k])) for k in _own(module)])
         modules.append((type(module), tensors, tuple(module._buffers), own))
-    x = sequence.x
-    return (*modules, _frozen(x)[1:], x.shape[2], sequence.reset is None, sequence.lengths is None, _autocast())
+    return (*modules, _of_sequence(sequence))
+
+
+def _own(module: torch.nn.Module) -> list[str]:
+    """The names of its attributes that a step could read, besides parameters, buffers and modules."""
+    return [k for k in vars(module) if k not in _OF_EVERY_MODULE]
 
 
 def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tuple[int, str, Tensor]]:
@@ -121,8 +159,11 @@ def _each_extra(extras: tuple[dict[str, Tensor], dict[str, Tensor]]) -> list[tup
     return [(0, k, v) for k, v in constants.items()] + [(1, k, v) for k, v in per_step.items()]
 
 
-_OF_EVERY_MODULE = (set(vars(torch.nn.Module())) | {"_stepping"}) - {"training"}
+_OF_EVERY_MODULE = (set(vars(torch.nn.Module())) | {"_stepping", "_version"}) - {"training"}
 """Attributes of `nn.Module` itself, which no step reads."""
+
+_UNCHANGEABLE = (type(None), int, float, str, bytes, types.FunctionType, types.BuiltinFunctionType, type, torch.dtype)
+""" Types of values that can't change but by setting the attribute anew."""
 
 
 def _frozen(value: Any, depth: int = 0) -> Any:
@@ -216,11 +257,18 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
     given = begin(cell, sequence)
     if given is not None:
         extras = {k: v for _, k, v in _each_extra(given)}
-    wanted = [*captured.vectors, *(number for number, _ in program.matrix_values)]
-    fixed = [v if v.dtype == dtype else v.to(dtype) for v in replay(captured.recipe, wanted, cell, extras, dtype)]
+    numbers, plain = program.fixed_values
+    if plain is not None and all(path == "" for path, _ in plain):
+        own: dict[str, Any] = cell._parameters
+        fixed = [own[name] if name in own else getattr(cell, name) for _, name in plain]
+    else:
+        fixed = replay(captured.recipe, numbers, cell, extras, dtype)
+    fixed = [v if v.dtype == dtype else v.to(dtype) for v in fixed]
     if rounded is not None:
         fixed = [v.to(rounded).to(dtype) for v in fixed]
-    vectors = [v if v.ndim == 1 and v.is_contiguous() else v.reshape(-1) for v in fixed[: len(captured.vectors)]]
+    vectors = [
+        v if v.ndim == 1 and v.is_contiguous() else v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]
+    ]
     of_matrices = zip(fixed[len(captured.vectors) :], program.matrix_values, strict=True)
     matrices = [v if turned else v.t() for v, (_, turned) in of_matrices]
 
@@ -246,12 +294,15 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         for i, value in enumerate(interpret(analyzed.before, leaf, [m.t() for m in matrices])):
             leaves["before", i] = value.to(dtype).expand(time * batch, -1).reshape(time, batch, -1)
     rows = {name: _rows(leaves[name]) for name in leaves if name in program.loop_leaves}
-    states = [
-        (s if s.dtype == dtype else s.to(dtype)).reshape(d if name in cell.delays else 1, batch, -1)
-        for s, d, name in zip(sequence.state, program.depths, cell.state_sizes, strict=True)
-    ]
-    inputs = Inputs(time, batch, rows, vectors, matrices, states)
-    collected, lines = run_loop(program, inputs, sequence.recompute)
+    states: list[Tensor] = []
+    usual = type(cell).initial_state is Cell.initial_state and (active is None or not cell.delays)
+    if sequence.state is not None or not usual:
+        states = [
+            (s if s.dtype == dtype else s.to(dtype)).reshape(depth, batch, -1)
+            for s, (depth, _) in zip(state_before(cell, sequence), program.lines, strict=True)
+        ]
+    shape = Shape(time, batch, tuple(rows), len(vectors), len(matrices), bool(states))
+    collected, lines = run_loop(program, shape, [*rows.values(), *vectors, *matrices, *states], sequence.recompute)
 
     output = collected[0]
     if analyzed.behind is not None:
@@ -263,18 +314,19 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         output = output.expand(time * batch, -1).reshape(time, batch, -1)
     shapes = cell.state_shapes
     final = []
-    for k, (name, shape) in enumerate(shapes.items()):
+    for k, (name, of_state) in enumerate(shapes.items()):
         line = lines[k]
         if name in cell.delays:
+            line = line if line.ndim == 3 else line.unsqueeze(0)
             ends = torch.full((batch,), time) if sequence.lengths is None else sequence.lengths
             if sequence.lengths is not None:
                 index = program.analyzed.collected.index(analyzed.states[k])
                 line = _line_at_end(states[k], collected[index], sequence.lengths)
             if sequence.reset is not None:
                 line = _since_reset(line, ends, sequence.reset, leaves["initial", k][0])
-            final.append(line.reshape(-1, batch, *shape))
+            final.append(line.reshape(-1, batch, *of_state))
         else:
-            final.append(line.reshape(batch, *shape))
+            final.append(line if len(of_state) == 1 else line.reshape(batch, *of_state))
     return Result(output, tuple(final))
 
 

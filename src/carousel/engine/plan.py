@@ -38,10 +38,11 @@ class Size:
     Attributes:
         rows: strides of the input rows that the program reads.
         matrices: strides of the matrices.
-        lines: strides of the states before the first step, or of their gradients after the last, None where there are
-            none.
+        lines: strides of the states before the first step, empty where they start at zero; in a backward plan of their
+            gradients after the last step, None for zero.
         given: strides of the gradients of collected values, None for zero (backward only).
         wanted: the input leaves that need a gradient (backward only).
+        starts: whether the states before the first step do (backward only).
         add: whether gradients of vectors and matrices are added to what is there (backward only).
     """
 
@@ -53,6 +54,7 @@ class Size:
     lines: tuple[Strides | None, ...]
     given: tuple[Strides | None, ...] = ()
     wanted: tuple[tuple, ...] = ()
+    starts: bool = False
     add: bool = False
 
 
@@ -66,14 +68,14 @@ class Plan:
     threads: int
 
 
-def plan_forward(program: Program, size: Size, kernels: Kernels) -> Plan:
-    """Everything from the matrices to the last states."""
-    return _Forward(program, size, kernels, backward=False).plan()
+def plan_forward(program: Program, size: Size, kernels: Kernels, buffers: list[tuple]) -> Plan:
+    """Everything from the matrices to the last states; a call gives the addresses of `buffers`, in this order."""
+    return _Forward(program, size, kernels, backward=False).plan(buffers)
 
 
-def plan_backward(program: Program, size: Size, kernels: Kernels) -> Plan:
+def plan_backward(program: Program, size: Size, kernels: Kernels, buffers: list[tuple]) -> Plan:
     """Everything from the gradients of the collected values to those of the program's inputs."""
-    return _Backward(program, size, kernels, backward=True).plan()
+    return _Backward(program, size, kernels, backward=True).plan(buffers)
 
 
 def ld(time: int, batch: int, strides: Strides) -> int | None:
@@ -98,11 +100,11 @@ class _Planner:
         self.copies: list[tuple[int | At, ...]] = []
         self.panels = self.pack(blocks)
 
-    def finish(self) -> Plan:
+    def finish(self, buffers: list[tuple]) -> Plan:
         """The plan, when all commands are given."""
         self.flush()
         at = self.tables.table(*(word for command in self.commands for word in command))
-        return Plan(self.tables.done(), at.offset, len(self.commands), self.size.threads)
+        return Plan(self.tables.done(buffers), at.offset, len(self.commands), self.size.threads)
 
     def command(self, what: int, count: int, table: At) -> None:
         self.flush()
@@ -210,27 +212,26 @@ class _Planner:
 
 
 class _Forward(_Planner):
-    def plan(self) -> Plan:
+    def plan(self, buffers: list[tuple]) -> Plan:
         program, size = self.program, self.size
         batch, time = size.batch, size.time
         rows = self.inputs() | self.scratch() | self.slots(late=False) | self.states()
-        for i, (node, k) in enumerate(zip(program.analyzed.collected, program.collected_state, strict=True)):
+        for i, (n, k) in enumerate(program.collected):
             if k is None:
-                rows["collected", i] = (At(("collected", i)), batch * node.n, node.n)
+                rows["collected", i] = (At(("collected", i)), batch * n, n)
         ends = []
-        for k, (depth, n) in enumerate(zip(program.depths, program.captured.widths, strict=True)):
-            line, each = size.lines[k], batch * n * self.item
-            assert line is not None
+        for k, (depth, n) in enumerate(program.lines):
+            line, each = size.lines[k] if size.lines else None, batch * n * self.item
             for i in range(depth):
-                before = At(("line", k), i * line[0] * self.item)
-                self.copy(At(("state", k), (depth - 1 - i) * each), n, before, line[1], batch, n)
+                before = (At(("line", k), i * line[0] * self.item), line[1]) if line else (0, 0)
+                self.copy(At(("state", k), (depth - 1 - i) * each), n, *before, batch, n)
                 after = At(("state", k), (depth + time - 1 - i) * each)
                 ends.append((At(("last", k), i * each), n, after, n, batch, n))
         self.hoist()
         self.loop(rows)
         for end in ends:
             self.copy(*end)
-        return self.finish()
+        return self.finish(buffers)
 
     def hoist(self) -> None:
         """The hoisted products, into their slots."""
@@ -244,7 +245,7 @@ class _Forward(_Planner):
 
 
 class _Backward(_Planner):
-    def plan(self) -> Plan:
+    def plan(self, buffers: list[tuple]) -> Plan:
         program, size = self.program, self.size
         time, batch = size.time, size.batch
         rows = self.inputs() | self.scratch() | self.slots(late=True) | self.states()
@@ -257,7 +258,7 @@ class _Backward(_Planner):
             else:
                 rows["dout", i] = (At(("given", i)), *strides)
         ends = []
-        for k, (depth, n) in enumerate(zip(program.depths, program.captured.widths, strict=True)):
+        for k, (depth, n) in enumerate(program.lines):
             each, line = batch * n * self.item, size.lines[k]
             ring = self.tables.reserve((depth + 1) * each)
             rows["ring", k] = (ring, batch * n, n)
@@ -266,7 +267,8 @@ class _Backward(_Planner):
                 if line is not None:
                     after = At(("after", k), i * line[0] * self.item)
                     self.copy(ring + (time - 1 - i) % (depth + 1) * each, n, after, line[1], batch, n)
-                ends.append((At(("before", k), i * each), n, ring + (-1 - i) % (depth + 1) * each, n, batch, n))
+                if size.starts:
+                    ends.append((At(("before", k), i * each), n, ring + (-1 - i) % (depth + 1) * each, n, batch, n))
         sums = self.totals(rows)
         self.loop(rows)
         for end in ends:
@@ -275,7 +277,7 @@ class _Backward(_Planner):
             self.command(SUM, len(sums), self.tables.table(*(word for job in sums for word in job)))
         self.rows_back()
         self.matrices_back()
-        return self.finish()
+        return self.finish(buffers)
 
     def totals(self, rows: dict[tuple, tuple[At, int, int]]) -> list[tuple[int | At, ...]]:
         """Room for the sums of gradients of vectors, one for each thread; the jobs that add them up."""

@@ -6,16 +6,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Pool", "empty", "scratch"]
+__all__ = ["Pool", "empty", "reshaped", "scratch"]
 
 SMALL = 1 << 16
 """Bytes below which the system's allocator is as good."""
+
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.uint8: np.uint8}
 
 
 class _Loan(np.ndarray):
@@ -60,9 +62,9 @@ class Pool:
             self.most_lent = max(self.most_lent, self.lent_bytes)
         if block is None:
             block = torch.empty(size, dtype=torch.uint8).numpy()
-        loan = block.view(_Loan)
+        loan = _Loan(shape, _NUMPY[dtype], block)  # pyright: ignore[reportArgumentType]
         loan.pool, loan.block = self, block
-        return torch.frombuffer(loan, dtype=dtype, count=count).view(shape)
+        return torch.from_numpy(loan)
 
     def _take_back(self, block: np.ndarray) -> None:
         with self._lock:
@@ -106,11 +108,7 @@ _SPARE: list[Tensor] = []
 """Scratch memory that is not in use."""
 
 
-def alias(base: Tensor, offset: int, shape: tuple[int, ...]) -> Tensor:
+def reshaped(base: Tensor, offset: int, shape: tuple[int, ...]) -> Tensor:
     """A contiguous tensor on the same memory that is no view for autograd, so that a caller may change it in place."""
-    made: Any = torch.empty(0, dtype=base.dtype)
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return made.set_(base.untyped_storage(), base.storage_offset() + offset, shape, tuple(reversed(strides)))
+    memory = base.numpy()
+    return torch.from_numpy(np.ndarray(shape, memory.dtype, memory, offset * memory.itemsize))

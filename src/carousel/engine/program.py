@@ -96,10 +96,15 @@ class Program:
         return kernels, own
 
     @cached_property
-    def collected_state(self) -> list[int | None]:
-        """For every collected value the state that it is, or None."""
+    def lines(self) -> list[tuple[int, int]]:
+        """How many steps back each state is read, and its features."""
+        return list(zip(self.depths, self.captured.widths, strict=True))
+
+    @cached_property
+    def collected(self) -> list[tuple[int, int | None]]:
+        """For every collected value its features, and the state that it is, or None."""
         states = self.analyzed.states
-        return [states.index(n) if n in states else None for n in self.analyzed.collected]
+        return [(n.n, states.index(n) if n in states else None) for n in self.analyzed.collected]
 
     @cached_property
     def matrix_values(self) -> list[tuple[int, bool]]:
@@ -110,6 +115,13 @@ class Program:
             (number, False) if source is None else (source, True)
             for number, source in zip(self.captured.matrices, sources, strict=True)
         ]
+
+    @cached_property
+    def fixed_values(self) -> tuple[list[int], list[tuple[str, str]] | None]:
+        """What vectors and matrices are: numbers of the recipe's values, and attributes where they are just that."""
+        recipe = self.captured.recipe
+        numbers = [*map(recipe.flat, self.captured.vectors), *(number for number, _ in self.matrix_values)]
+        return numbers, recipe.plain(numbers)
 
     @cached_property
     def loop_leaves(self) -> set[tuple]:

@@ -39,15 +39,35 @@ class Recipe:
         self.values.append(value.detach())
         return len(self.steps) - 1
 
+    def plain(self, numbers: list[int]) -> list[tuple[str, str]] | None:
+        """Module path and name of each value, where all are parameters as they are."""
+        steps = [self.steps[number] for number in numbers]
+        return [(path, name) for _, path, name in steps] if all(step[0] == "attribute" for step in steps) else None
+
+    def flat(self, number: int) -> int:
+        """The number of the first value that has the same elements in the same order in memory."""
+        source = self._source(number)
+        while source is not None:
+            a, b = self.values[source], self.values[number]
+            alike = a.data_ptr() == b.data_ptr() and a.numel() == b.numel() and a.dtype == b.dtype
+            if not (alike and a.is_contiguous() and b.is_contiguous()):
+                break
+            number, source = source, self._source(source)
+        return number
+
     def transposed(self, number: int) -> int | None:
         """The number of the value whose transpose this one is."""
-        step, made = self.steps[number], self.values[number]
-        if step[0] != "call" or made.ndim != 2 or not step[2] or type(step[2][0]) is not Ref:
+        source = self._source(number)
+        if source is None:
             return None
-        source = self.values[step[2][0].number]
-        turned = source.ndim == 2 and source.stride() == made.stride()[::-1] and source.shape == made.shape[::-1]
-        same = source.data_ptr() == made.data_ptr() and source.dtype == made.dtype
-        return step[2][0].number if turned and same else None
+        a, b = self.values[source], self.values[number]
+        turned = a.ndim == b.ndim == 2 and a.stride() == b.stride()[::-1] and a.shape == b.shape[::-1]
+        return source if turned and a.data_ptr() == b.data_ptr() and a.dtype == b.dtype else None
+
+    def _source(self, number: int) -> int | None:
+        """What a call was made with, if its first argument is a value."""
+        step = self.steps[number]
+        return step[2][0].number if step[0] == "call" and step[2] and type(step[2][0]) is Ref else None
 
 
 def replay(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cells.base import Cell
 from ..errors import CellError
-from .sequence import Result, Sequence, begin, check_states, start_state
+from .sequence import Result, Sequence, begin, check_states, start_state, state_before
 
 __all__ = ["run_reference"]
 
@@ -31,7 +31,7 @@ def run_reference(cell: Cell, sequence: Sequence) -> Result:
         reset = None if reset is None else reset & active
     taps = cell.taps
     delayed = [name in cell.delays for name in taps]
-    lines = [list(s.unbind(0)) if d else [s] for s, d in zip(sequence.state, delayed, strict=True)]
+    lines = [list(s.unbind(0)) if d else [s] for s, d in zip(state_before(cell, sequence), delayed, strict=True)]
     fresh = None
     if reset is not None:
         initial = start_state(cell, batch, dtype=x.dtype, device=x.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..cells.base import Cell
 from ..errors import CellError
 
-__all__ = ["Result", "Sequence", "begin", "start_state"]
+__all__ = ["Result", "Sequence", "begin", "start_state", "state_before"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Sequence:
     Attributes:
         x: (time, batch, input_size).
         state: one tensor per state before the first step, (batch, *shape); for a state with delays
-            (depth, batch, *shape), the newest first, depth the largest tap.
+            (depth, batch, *shape), the newest first, depth the largest tap; None for the cell's own start.
         lengths: (batch,) steps of each row, or None when all have `time`. Beyond its length a row's output is zero and
             its state stays.
         reset: (time, batch) bool, or None; where true the initial state is put in before that step.
@@ -31,7 +31,7 @@ class Sequence:
     """
 
     x: Tensor
-    state: tuple[Tensor, ...]
+    state: tuple[Tensor, ...] | None
     lengths: Tensor | None = None
     reset: Tensor | None = None
     generator: torch.Generator | None = None
@@ -67,6 +67,14 @@ def start_state(cell: Cell, batch: int, *, dtype: torch.dtype, device: torch.dev
         return tuple(values)
     depths = (max(taps) if name in cell.delays else 0 for name, taps in cell.taps.items())
     return tuple(v.expand(depth, *v.shape) if depth else v for v, depth in zip(values, depths, strict=True))
+
+
+def state_before(cell: Cell, sequence: Sequence) -> tuple[Tensor, ...]:
+    """The state before the first step."""
+    if sequence.state is not None:
+        return sequence.state
+    x = sequence.x
+    return start_state(cell, x.shape[1], dtype=x.dtype, device=x.device)
 
 
 def begin(cell: Cell, sequence: Sequence) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:

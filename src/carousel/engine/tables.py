@@ -62,31 +62,29 @@ class Tables:
         self.own_bytes += (nbytes + 63) // 64 * 64
         return at
 
-    def done(self) -> Filled:
-        """The tables, ready for calls."""
-        return Filled(self)
+    def done(self, buffers: Sequence[tuple]) -> Filled:
+        """The tables, ready for calls that give the addresses of these buffers in this order."""
+        return Filled(
+            self._words, self._places, [(TABLES, OWN, *buffers).index(b) for b in self._buffers], self.own_bytes
+        )
 
 
 class Filled:
     """Finished tables.
 
     Attributes:
-        buffers: the names of the buffers whose addresses a call needs, in order.
         own_bytes: the size of the buffer `OWN`.
     """
 
-    def __init__(self, tables: Tables):
-        names = iter(tables._buffers)
-        next(names)
-        self.buffers = list(names)
-        self.own_bytes = tables.own_bytes
-        self._words = np.array(tables._words, dtype=np.int64)
-        places = np.array(tables._places, dtype=np.int64).reshape(-1, 2)
-        self._at, self._buffer = np.ascontiguousarray(places[:, 0]), np.ascontiguousarray(places[:, 1])
+    def __init__(self, words: list[int], places: list[tuple[int, int]], order: list[int], own_bytes: int):
+        self.own_bytes = own_bytes
+        self._words = np.array(words, dtype=np.int64)
+        self._at = np.array([at for at, _ in places], dtype=np.int64)
+        self._buffer = np.array([order[buffer] for _, buffer in places], dtype=np.int64)
 
-    def with_addresses(self, addresses: Sequence[int]) -> tuple[np.ndarray, int]:
-        """A copy with these addresses of the buffers, and where it begins; it must be kept as long as it is used."""
+    def filled(self, own: int, addresses: Sequence[int]) -> tuple[np.ndarray, int]:
+        """A copy with the addresses of the buffers, and where it begins; it must be kept as long as it is used."""
         words = self._words.copy()
         start = words.__array_interface__["data"][0]
-        words[self._at] += np.array([start, *addresses], dtype=np.int64)[self._buffer]
+        words[self._at] += np.array([start, own, *addresses], dtype=np.int64)[self._buffer]
         return words, start

@@ -186,14 +186,14 @@ class Recurrent(nn.Module):
         single = isinstance(x, Tensor) and x.ndim == 2
         turned = self.batch_first and packed is None and not single
         dims = ("time",) if single else ("batch", "time") if turned else ("time", "batch")
-        check_input(x, dims, self.input_size, lengths, reset, next(self.parameters(), None))
+        cells = self._bound_cells()
+        check_input(x, dims, self.input_size, lengths, reset, _a_parameter(cells))
         assert isinstance(x, Tensor)
         if single:
             x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
         elif turned:
             x, reset = x.transpose(0, 1), None if reset is None else reset.transpose(0, 1)
-        cells = self._bound_cells()
-        states = unpack_state(state, cells, x, single=single)
+        states = [None] * len(cells) if state is None else unpack_state(state, cells, x, single=single)
 
         signal, outputs, finals, records = x, [], [], []
         for number, layer in enumerate(self._by_layer(cells)):
@@ -235,6 +235,12 @@ class Recurrent(nn.Module):
         parts = [f"{name}=True" for name, on in options.items() if on]
         parts += [f"dropout={self.dropout}"] if self.dropout else []
         return ", ".join([f"layers={self.num_layers}", f"directions={self.directions}", *parts])
+
+
+def _a_parameter(cells: list[Cell]) -> Tensor | None:
+    own = (p for cell in cells for p in cell._parameters.values() if p is not None)
+    first = next(own, None)
+    return next((p for cell in cells for p in cell.parameters()), None) if first is None else first
 
 
 def _run(backend: str, cell: Cell, sequence: Sequence, *, backward: bool) -> Result:

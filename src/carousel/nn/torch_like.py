@@ -64,7 +64,8 @@ class _TorchLike(Recurrent):
         for cell, names in zip(self._lent, self._names, strict=True):
             for own, public in names.items():
                 cell._parameters[own] = getattr(self, public)
-            cell.training = self.training
+            if cell.training != self.training:
+                cell.training = self.training
         return self._lent
 
     @property
