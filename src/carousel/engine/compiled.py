@@ -244,8 +244,27 @@ def run_compiled(program: Program, cell: Cell, sequence: Sequence) -> Result:
     return Result(result.output.to(sequence.x.dtype), tuple(s.to(sequence.x.dtype) for s in result.state))
 
 
+def _fixed(
+    program: Program, cell: Cell, extras: list[tuple[int, str, Tensor]], rounded: torch.dtype | None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The program's vectors, and its matrices as (out, in)."""
+    dtype, (numbers, plain) = program.variant.dtype, program.fixed_values
+    if plain is not None and all(path == "" for path, _ in plain):
+        own: dict[str, Any] = cell._parameters
+        values = [own[name] if name in own else getattr(cell, name) for _, name in plain]
+    else:
+        values = replay(program.captured.recipe, numbers, cell, {k: v for _, k, v in extras}, dtype)
+    values = [v if v.dtype == dtype else v.to(dtype) for v in values]
+    if rounded is not None:
+        values = [v.to(rounded).to(dtype) for v in values]
+    count = len(program.captured.vectors)
+    vectors = [v if v.ndim == 1 and v.is_contiguous() else v.contiguous().view(-1) for v in values[:count]]
+    matrices = zip(values[count:], program.matrix_values, strict=True)
+    return vectors, [v if turned else v.t() for v, (_, turned) in matrices]
+
+
 def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype | None) -> Result:
-    captured, analyzed, dtype = program.captured, program.analyzed, program.variant.dtype
+    analyzed, dtype = program.analyzed, program.variant.dtype
     x = sequence.x.to(dtype) if rounded is None else sequence.x.to(rounded).to(dtype)
     time, batch = x.shape[:2]
     active = None
@@ -253,24 +272,8 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         active = torch.arange(time, device=x.device).unsqueeze(1) < sequence.lengths
         x = x.masked_fill(~active.unsqueeze(2), 0.0)  # NaN in the padding would reach the gradients as 0 · NaN
 
-    extras: dict[str, Tensor] = {}
     given = begin(cell, sequence)
-    if given is not None:
-        extras = {k: v for _, k, v in _each_extra(given)}
-    numbers, plain = program.fixed_values
-    if plain is not None and all(path == "" for path, _ in plain):
-        own: dict[str, Any] = cell._parameters
-        fixed = [own[name] if name in own else getattr(cell, name) for _, name in plain]
-    else:
-        fixed = replay(captured.recipe, numbers, cell, extras, dtype)
-    fixed = [v if v.dtype == dtype else v.to(dtype) for v in fixed]
-    if rounded is not None:
-        fixed = [v.to(rounded).to(dtype) for v in fixed]
-    vectors = [
-        v if v.ndim == 1 and v.is_contiguous() else v.contiguous().view(-1) for v in fixed[: len(captured.vectors)]
-    ]
-    of_matrices = zip(fixed[len(captured.vectors) :], program.matrix_values, strict=True)
-    matrices = [v if turned else v.t() for v, (_, turned) in of_matrices]
+    vectors, matrices = _fixed(program, cell, [] if given is None else _each_extra(given), rounded)
 
     leaves: dict[tuple, Tensor] = {("x",): x}
     if active is not None:
@@ -312,21 +315,19 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
 
         (output,) = interpret([analyzed.behind], late, [m.t() for m in matrices])
         output = output.expand(time * batch, -1).reshape(time, batch, -1)
-    shapes = cell.state_shapes
     final = []
-    for k, (name, of_state) in enumerate(shapes.items()):
-        line = lines[k]
+    for k, (name, of_state) in enumerate(cell.state_shapes.items()):
         if name in cell.delays:
-            line = line if line.ndim == 3 else line.unsqueeze(0)
-            ends = torch.full((batch,), time) if sequence.lengths is None else sequence.lengths
+            line = lines[k] if lines[k].ndim == 3 else lines[k].unsqueeze(0)
             if sequence.lengths is not None:
-                index = program.analyzed.collected.index(analyzed.states[k])
-                line = _line_at_end(states[k], collected[index], sequence.lengths)
+                after = collected[analyzed.collected.index(analyzed.states[k])]
+                line = _line_at_end(states[k], after, sequence.lengths)
             if sequence.reset is not None:
+                ends = torch.full((batch,), time) if sequence.lengths is None else sequence.lengths
                 line = _since_reset(line, ends, sequence.reset, leaves["initial", k][0])
             final.append(line.reshape(-1, batch, *of_state))
         else:
-            final.append(line if len(of_state) == 1 else line.reshape(batch, *of_state))
+            final.append(lines[k] if len(of_state) == 1 else lines[k].reshape(batch, *of_state))
     return Result(output, tuple(final))
 
 

@@ -155,10 +155,18 @@ class _Planner:
         self.command(LOOP, self.kernels.address(self.function), frame)
 
     def shares_units(self) -> bool:
-        """Whether threads share the units of every row; else they share the rows, and need not meet at every step."""
-        threads, widest = self.size.threads, max(self.program.captured.widths)
-        most = widest // 64 if any(self.schedule.meets) else widest // self.kernels.panel
-        return self.size.batch < 2 * threads <= 2 * most
+        """Whether threads share the units of every row; else they share the rows, and need not meet at every step.
+
+        With few rows to a thread the matrices do not come fast enough from memory: a part of them for each thread does.
+        """
+        threads, batch, meets = self.size.threads, self.size.batch, sum(self.schedule.meets)
+        widest = max(self.program.captured.widths)
+        blocks = -(-widest // self.kernels.panel)
+        busy_by_rows, busy_by_units = (n / -(-n // threads) for n in (batch, blocks))
+        if meets and widest < 64 * threads:  # a step is shorter than a meeting
+            return False
+        few = batch < 2 * threads or (batch <= 16 * threads and meets <= 2)
+        return threads > 1 and few and busy_by_units >= busy_by_rows
 
     def scratch(self) -> dict[tuple, tuple[At, int, int]]:
         """Rows for values that live for one step."""

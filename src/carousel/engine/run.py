@@ -224,12 +224,12 @@ class _Loop(torch.autograd.Function):
         ctx.program, ctx.shape, ctx.recompute = program, shape, recompute
         needed = any(ctx.needs_input_grad)
         ctx.kept = None
-        if needed and not recompute:
+        step = recompute if needed else max(1, CHUNK // max(1, program.width * shape.batch))
+        if (needed and not recompute) or (not needed and shape.time <= step):
             kept = forward_piece(program, shape, list(tensors), {}, [])
             collected, lines = kept.collected, kept.last
-            ctx.kept = (kept.states, kept.work)
+            ctx.kept = (kept.states, kept.work) if needed else None
         else:
-            step = recompute if needed else max(1, CHUNK // max(1, program.width * shape.batch))
             collected, lines, ctx.lines = _in_pieces(program, shape, list(tensors), step)
             if not needed:
                 ctx.lines = None
