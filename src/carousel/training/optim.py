@@ -21,7 +21,7 @@ def optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) ->
     """
     chosen, rate = [p for p in parameters if p.requires_grad], settings.learning_rate
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(chosen, lr=rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99))
+        return torch.optim.AdamW(chosen, lr=rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True)
     if settings.optimizer == "adagrad":
         return torch.optim.Adagrad(chosen, lr=rate)
     return torch.optim.SGD(chosen, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
