@@ -22,7 +22,6 @@ import gc
 import importlib.metadata
 import inspect
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -56,11 +55,14 @@ from carousel.cells.loading import load_cell
 from carousel.runs import environment
 from carousel.settings import NetworkSettings, TrainingSettings
 from carousel.tasks.language_model import build_network
+from carousel.training import optimizer
+
+from .engine_targets import OURS, verdicts, with_ratios
+from .files import read, rounded, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "engine.json"
 SHAPES = tuple(Shape(*s) for s in ((50, 32, 128), (100, 32, 256), (100, 64, 512), (784, 32, 128), (100, 1, 256)))
-OURS = "carousel"
 
 
 class PeepholeLSTM(carousel.Cell):
@@ -234,7 +236,7 @@ def compile_(run: Measurement, done: dict[str, Any]) -> None:
             "files": cold["files"][0],
             "files_after_other_shapes": cold["files"][-1],
         }
-        print(f"  {name}: {json.dumps(_rounded(cells[name]))}")
+        print(f"  {name}: {json.dumps(rounded(cells[name]))}")
         run.save()
 
 
@@ -247,7 +249,7 @@ def memory(run: Measurement, done: dict[str, Any]) -> None:
                 name: _child("memory", {"layer": name, "shape": list(shape)}, run)["mib"] for name in (OURS, "nn.LSTM")
             }
             rows[_key(shape)] = {"mib": mib}
-            print(f"  {_key(shape)}: {json.dumps(_rounded(mib))}")
+            print(f"  {_key(shape)}: {json.dumps(rounded(mib))}")
             run.save()
     if "recompute" not in inspect.signature(carousel.nn.Recurrent.__init__).parameters:
         print("  Recurrent has no recompute=N: the long sequence is left out.")
@@ -260,7 +262,7 @@ def memory(run: Measurement, done: dict[str, Any]) -> None:
             mib[name] = _child("memory", options, run)["mib"]
             mib[f"{name}, no gradient of the input"] = _child("memory", {**options, "of_input": False}, run)["mib"]
         done["long"] = {"shape": shape, "recompute": every, "mib": mib, "share": mib["with"] / mib["without"]}
-        print(f"  long: {json.dumps(_rounded(mib))}")
+        print(f"  long: {json.dumps(rounded(mib))}")
 
 
 def main_job(run: Measurement, done: dict[str, Any]) -> None:
@@ -275,7 +277,7 @@ def main_job(run: Measurement, done: dict[str, Any]) -> None:
         torch.manual_seed(0)
         model = build_network(network, load_cell(network.cell), vocabulary)
         model.recurrent.backend = backend
-        rule = torch.optim.AdamW(model.parameters(), lr=train.learning_rate, betas=(0.9, 0.99))
+        rule = optimizer(model.parameters(), train)
         state: list[Any] = [None]
 
         def one() -> None:
@@ -384,76 +386,6 @@ def _resident(what: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
-def verdicts(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every target with what was measured: `what`, `target`, `value`, `met`; the value is None where nothing was."""
-    found: list[dict[str, Any]] = []
-
-    def add(what: str, value: float | None, target: str, limit: float, *, least: bool = False) -> None:
-        met = value is not None and (value >= limit if least else value <= limit)
-        found.append({"what": what, "target": target, "value": value, "met": met})
-
-    peephole = "peephole LSTM, forward and backward, time / "
-    to_lstm = ratios(results, "training", OURS, "torch.nn.LSTM")
-    add(f"{peephole}nn.LSTM, mean", _mean(to_lstm), "at most 0.65", 0.65)
-    add(f"{peephole}nn.LSTM, worst shape", max(to_lstm.values(), default=None), "at most 0.85", 0.85)
-    add(f"{peephole}eager loop, mean", _mean(ratios(results, "training", OURS, "eager loop")), "at most 0.25", 0.25)
-    add(f"{peephole}JAX scan, mean", _mean(ratios(results, "training", OURS, "JAX scan")), "at most 0.5", 0.5)
-    onnx = _mean(ratios(results, "inference", OURS, "onnxruntime"))
-    add("peephole LSTM, inference, time / onnxruntime, mean", onnx, "at most 0.5", 0.5)
-    for kind, limit in (("GRU", 0.35), ("RNN", 0.5), ("LSTM", 0.65)):
-        value = _mean(ratios(results, "layers", f"carousel.nn.{kind}", f"torch.nn.{kind}"))
-        add(f"carousel.nn.{kind} / torch.nn.{kind}, mean", value, f"at most {limit:g}", limit)
-    normed = _mean(ratios(results, "layer_norm", "lstm-layernorm", "lstm"))
-    add("LSTM with layer norm / without, mean", normed, "at most 1.5", 1.5)
-    share = results.get("peak", {}).get("share")
-    add("share of the FMA peak, forward and backward", share, "at least 0.75", 0.75, least=True)
-
-    cells = list(results.get("compile", {}).get("cells", {}).values())
-    cells = cells if cells and all(cell["files"] for cell in cells) else []  # nothing was compiled
-    colds = [cell[key] for cell in cells for key in ("cold_s", "cold_long_s")]
-    add("cold compile, slowest cell and length, seconds", max(colds, default=None), "at most 6", 6)
-    add("warm start, slowest cell, ms", max((c["warm_ms"] for c in cells), default=None), "at most 50", 50)
-    more = max((cell["files_after_other_shapes"] - cell["files"] for cell in cells), default=None)
-    add("files compiled anew for other lengths and batches", more, "none", 0)
-
-    rows = results.get("memory", {}).get("shapes", {}).values()
-    worst = max((row["mib"][OURS] / row["mib"]["nn.LSTM"] for row in rows), default=None)
-    add("peak memory of a training step / nn.LSTM, worst shape", worst, "at most 1.2", 1.2)
-    mib = results.get("memory", {}).get("long", {}).get("mib", {})
-    for of in ("", ", no gradient of the input"):
-        share = mib[f"with{of}"] / mib[f"without{of}"] if mib else None
-        add(f"memory of a long sequence with recomputation / without{of}", share, "at most 0.25", 0.25)
-    rates = results.get("main_job", {}).get("characters_per_second")
-    gain = rates["auto"] / rates["torch"] if rates else None
-    add("main job, characters per second, auto / torch", gain, "above 1", 1.0 + 1e-9, least=True)
-    return found
-
-
-def ratios(results: dict[str, Any], section: str, one: str, other: str) -> dict[str, float]:
-    """By shape, where both were timed."""
-    rows = results.get(section, {}).get("shapes", {})
-    both = {shape: row["ms"] for shape, row in rows.items() if one in row["ms"] and other in row["ms"]}
-    return {shape: ms[one] / ms[other] for shape, ms in both.items()}
-
-
-def _mean(values: dict[str, float]) -> float | None:
-    return math.exp(statistics.fmean(map(math.log, values.values()))) if values else None
-
-
-def _with_ratios(results: dict[str, Any]) -> dict[str, Any]:
-    """For the file: to every row its times over that of each other rival of the row that is not ours."""
-    for section in SECTIONS:
-        for row in results.get(section, {}).get("shapes", {}).values():
-            if "ms" in row:
-                first, *others = row["ms"]
-                row["ratios"] = {f"{first} / {other}": row["ms"][first] / row["ms"][other] for other in others}
-    if "layers" in results:
-        for row in results["layers"].get("shapes", {}).values():
-            pairs = ((f"carousel.nn.{kind}", f"torch.nn.{kind}") for kind in ("LSTM", "GRU", "RNN"))
-            row["ratios"] = {f"{one} / {other}": row["ms"][one] / row["ms"][other] for one, other in pairs}
-    return {**results, "targets": verdicts(results)}
-
-
 def _where(threads: int) -> dict[str, Any]:
     found = environment()
     versions = dict(found["versions"])
@@ -493,16 +425,6 @@ def _compiler() -> str | None:
     return said.splitlines()[0]
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    if isinstance(value, float) and value and math.isfinite(value):
-        return float(f"{value:.5g}")
-    return value
-
-
 def _wait_as_the_command_does() -> None:
     """Start anew with the spin count that `carousel` sets for OpenMP's threads; it is read when PyTorch is loaded.
 
@@ -532,12 +454,10 @@ def main() -> int:
         return 0
     prepare_peers(options.threads)
     path = options.out or (ROOT / "runs" / "engine-quick.json" if options.quick else RESULTS)
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results = read(path)
 
     def save() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".part").write_text(json.dumps(_rounded(_with_ratios(results)), indent=1) + "\n")
-        path.with_suffix(".part").replace(path)
+        write(path, with_ratios(results))
 
     shapes = (Shape(12, 4, 32), Shape(20, 1, 32)) if options.quick else SHAPES
     seconds, least = (0.1, 3) if options.quick else (10.0, 9)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,9 @@ from torch.nn.functional import cross_entropy
 import carousel
 from carousel.cli.progress import Progress
 from carousel.runs import environment
-from carousel.training import Callback, Step, Trainer
+from carousel.training import Callback, Step, Trainer, optimizer
+
+from .files import read, rounded, write
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
 
@@ -77,8 +78,7 @@ class Beside(Callback):
         self.network = copy.deepcopy(trainer.bare_network)
         settings = trainer.settings
         self.clip, self.state, self.turn = settings.clip, None, 0
-        rate, decay = settings.learning_rate, settings.weight_decay
-        self.rule = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.99))
+        self.rule = optimizer(self.network.parameters(), settings)
         k = settings.window
         self.windows = [trainer.stream.window(k * i, k * (i + 1)) for i in range(trainer.steps)]
         self.since = time.perf_counter()
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=3)
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = read(RESULTS)
     parts = {
         "quality": lambda: quality(options.data, options.work, options.seeds, options.minutes),
         "overhead": lambda: overhead(options.data),
@@ -149,24 +149,13 @@ def main() -> None:
         if options.part in (name, "all"):
             print(name, "...", flush=True)
             results[name] = {"data": options.data.name, **measure(), "environment": _where()}
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(_rounded(results), indent=1) + "\n")
-            print(json.dumps(_rounded({k: v for k, v in results[name].items() if k not in ("config", "environment")})))
+            write(RESULTS, results)
+            print(json.dumps(rounded({k: v for k, v in results[name].items() if k not in ("config", "environment")})))
 
 
 def _where() -> dict[str, Any]:
     found = environment()
     return {key: found[key] for key in ("date", "processor", "cpu_flags", "cores", "threads", "python", "versions")}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    if isinstance(value, float) and value and math.isfinite(value):
-        return float(f"{value:.5g}")
-    return value
 
 
 if __name__ == "__main__":

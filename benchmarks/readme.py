@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["filled", "table"]
+from .engine_targets import OURS, mean, ratios
+from .files import read
+
+__all__ = ["filled"]
 
 ROOT = Path(__file__).parents[1]
-MARKS = ("<!-- main_job -->\n", "<!-- end -->\n")
+RESULTS = ROOT / "benchmarks" / "results"
 
 
-def table(results: dict[str, Any]) -> str:
+def main_job(results: dict[str, Any]) -> str:
     """The README's rows from the results of `benchmarks.main_job`."""
     quality, overhead, sampling = (results[part] for part in ("quality", "overhead", "sampling"))
     losses = ", ".join(f"{run['dev_loss']:.3f}" for run in quality["runs"])
@@ -27,14 +30,37 @@ dev loss in nats per character, mean of {len(quality["runs"])} seeds ({losses}) 
 """
 
 
-def filled(readme: str, results: dict[str, Any]) -> str:
+def engine(results: dict[str, Any]) -> str:
+    """The README's table from the results of `benchmarks.engine`: milliseconds, forward and backward."""
+    rows = results["training"]["shapes"]
+    names = {
+        OURS: "the cell, compiled",
+        "torch.nn.LSTM": "`torch.nn.LSTM`",
+        "eager loop": "PyTorch in a loop",
+        "JAX scan": "JAX `scan`",
+    }
+    lines = [f"| steps × batch × units | {' | '.join(names.values())} |", "|---" * (len(names) + 1) + "|"]
+    for shape, row in rows.items():
+        times = [f"{row['ms'][name]:.3g} ms" for name in names]
+        lines.append(f"| {shape} | {' | '.join(times)} |")
+    means = [mean(ratios(results, "training", OURS, name)) for name in list(names)[1:]]
+    lines.append("| our time over theirs, geometric mean | | " + " | ".join(f"{m:.2f}" for m in means) + " |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"main_job": main_job, "engine": engine}
+
+
+def filled(readme: str) -> str:
     """The README with the present numbers."""
-    begin, end = MARKS
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    return pattern.sub(lambda _: begin + table(results) + end, readme)
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        text = begin + table(read(RESULTS / f"{name}.json")) + end
+        readme = pattern.sub(lambda _, text=text: text, readme)
+    return readme
 
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    results = json.loads((ROOT / "benchmarks" / "results" / "main_job.json").read_text())
-    path.write_text(filled(path.read_text(), results))
+    path.write_text(filled(path.read_text()))

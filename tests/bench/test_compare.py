@@ -133,7 +133,7 @@ def test_chart(tmp_path: Path) -> None:
 def test_verdicts_of_the_benchmark() -> None:
     sys.path.insert(0, str(ROOT))
     try:
-        from benchmarks.engine import verdicts
+        from benchmarks.engine_targets import verdicts
     finally:
         sys.path.remove(str(ROOT))
     assert not any(line["met"] for line in verdicts({}))

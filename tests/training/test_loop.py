@@ -57,7 +57,7 @@ def test_the_loop_equals_a_plain_one(text: Path, accumulate: int) -> None:
     torch.manual_seed(3)
     settings = Settings.of(hidden_size=12, embedding_size=6).network
     network = build_network(settings, load_cell("lstm"), corpus.tokenizer.size)
-    rule = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=0.1, betas=(0.9, 0.99))
+    rule = torch.optim.AdamW(network.parameters(), lr=1.0, weight_decay=0.1, betas=(0.9, 0.99), fused=True)
     state, windows = None, iter(range(0, stream.length - 9, 10))
     for step in range(12):
         rule.param_groups[0]["lr"] = 4e-3 * ((step + 1) / 5 if step < 5 else 1 - (step - 5) / 7)
