@@ -62,7 +62,7 @@ def test_table_chart_and_numbers(bench: Run) -> None:
 
 def test_own_cell(bench: Run) -> None:
     Path("own.py").write_text(OWN_CELL)
-    code, printed = bench(*TINY, "--cell", "own.py:Own", "--out", "charts")
+    code, printed = bench(*TINY, "own.py:Own", "--out", "charts")
     assert code == 0
     assert "Own" in printed
     assert "plain loop" in printed
@@ -71,18 +71,18 @@ def test_own_cell(bench: Run) -> None:
 
 def test_own_cell_that_fails(bench: Run) -> None:
     Path("own.py").write_text(OWN_CELL.replace("h @ self.wh.T", "h @ self.wh[:, :2]"))
-    refused(bench(*TINY, "--cell", "own.py:Own"), 2, "own.py, line 11", "does not run")
+    refused(bench(*TINY, "own.py:Own"), 2, "own.py, line 11", "does not run")
     Path("own.py").write_text(OWN_CELL.replace("return h, (h,)", "return h"))
-    refused(bench(*TINY, "--cell", "own.py:Own"), 2, "Own.step() must return (output, new_state)")
+    refused(bench(*TINY, "own.py:Own"), 2, "Own.step() must return (output, new_state)")
     Path("own.py").write_text(OWN_CELL.replace("input_size, hidden_size):", "input_size):"))
-    refused(bench(*TINY, "--cell", "own.py:Own"), 2, "own.py:Own can't be made")
+    refused(bench(*TINY, "own.py:Own"), 2, "own.py:Own can't be made")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--cell", "lstn"], ("'lstn'", "Did you mean 'lstm'?")),
-        (["--cell", "none.py:Own"], ("no file none.py",)),
+        (["lstn"], ("'lstn'", "Did you mean 'lstm'?")),
+        (["none.py:Own"], ("no file none.py",)),
         (["--hidden-size", "0"], ("--hidden-size is 0", "at least 1")),
         (["--threads", "-1"], ("--threads is -1", "at least 1")),
         (["--hidden-size", "many"], ("--hidden-size",)),

@@ -1,9 +1,12 @@
-"""`carousel bench`."""
+"""`carousel bench CELL`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from ..errors import UsageError
 from .parse import parse
@@ -17,7 +20,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _bench(
-    cell: str = "lstm-peephole",
+    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[CELL]")] = "lstm-peephole",
     hidden_size: int = 256,
     length: int = 100,
     batch: int = 32,
