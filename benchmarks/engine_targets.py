@@ -1,4 +1,4 @@
-"""What `benchmarks.engine` measured beside what issue and README promise."""
+"""What `benchmarks.engine` measured, beside its targets."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ _OF_EVERY_MODULE = (set(vars(torch.nn.Module())) | {"_stepping", "_version"}) - 
 """Attributes of `nn.Module` itself, which no step reads."""
 
 _UNCHANGEABLE = (type(None), int, float, str, bytes, types.FunctionType, types.BuiltinFunctionType, type, torch.dtype)
-""" Types of values that can't change but by setting the attribute anew."""
+"""Types of values that can't change but by setting the attribute anew."""
 
 
 def _frozen(value: Any, depth: int = 0) -> Any:
