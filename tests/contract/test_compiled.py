@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils import deterministic
 
+from carousel.engine import plan
 from carousel.errors import CellError
 from carousel.nn import Recurrent
 
@@ -151,6 +152,15 @@ def test_inference(case: Case, mode: Callable[[], Any]) -> None:
         got = _run(layer, x, state, **keywords)
     assert not any(t.requires_grad for t in tensors(got))
     assert_near(got, _run(_loop(layer), x, state, **keywords), SUMMED)
+
+
+@all_cases
+def test_inference_in_pieces(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "CHUNK", 1)
+    layer, x, state = _problem(case)
+    with torch.no_grad():
+        got = _run(layer, x, state, reset=RESET)
+    assert_near(got, _run(_loop(layer), x, state, reset=RESET), SUMMED)
 
 
 @pytest.mark.parametrize("part", ["output", "one-step", "state"])

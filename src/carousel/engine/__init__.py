@@ -9,6 +9,7 @@ from .backends import BACKENDS, Backend, choose
 from .explain import STAGES, explain
 from .kernels import cpu_peak, instruction_set
 from .sequence import Result, Sequence, start_state
+from .stepping import Steps
 
 __all__ = [
     "BACKENDS",
@@ -16,6 +17,7 @@ __all__ = [
     "Backend",
     "Result",
     "Sequence",
+    "Steps",
     "choose",
     "cpu_peak",
     "explain",

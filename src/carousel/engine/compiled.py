@@ -21,7 +21,7 @@ from .program import Program, Variant, compile_step
 from .run import Shape, run_loop
 from .sequence import Result, Sequence, begin, start_state, state_before
 
-__all__ = ["Obstacle", "note_once", "program_for", "run_compiled"]
+__all__ = ["Obstacle", "fixed", "note_once", "program_for", "run_compiled"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _look(cell: Cell, known: _Known, sequence: Sequence) -> tuple | None:
         return None
     return (
         cell._version,
-        [_frozen(p) for p in cell._parameters.values()],
+        [None if p is None else (p.shape, p.dtype, p.is_cpu, p.requires_grad) for p in cell._parameters.values()],
         [_frozen(vars(cell).get(k)) for k in known.changeable],
         _of_sequence(sequence),
     )
@@ -136,6 +136,7 @@ def _of_sequence(sequence: Sequence) -> tuple:
     return (
         (x.dtype, x.device, x.requires_grad, x.shape[2], sequence.reset is None, sequence.lengths is None),
         torch.is_autocast_enabled("cpu"),
+        torch.is_grad_enabled(),
     )
 
 
@@ -205,7 +206,8 @@ def _variant(cell: Cell, sequence: Sequence, dtype: torch.dtype) -> Variant:
         sequence.lengths is not None,
         collect,
         extras,
-        frozenset(differentiable),
+        frozenset(differentiable) if torch.is_grad_enabled() else frozenset(),
+        torch.is_grad_enabled(),
     )
 
 
@@ -244,7 +246,7 @@ def run_compiled(program: Program, cell: Cell, sequence: Sequence) -> Result:
     return Result(result.output.to(sequence.x.dtype), tuple(s.to(sequence.x.dtype) for s in result.state))
 
 
-def _fixed(
+def fixed(
     program: Program, cell: Cell, extras: list[tuple[int, str, Tensor]], rounded: torch.dtype | None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The program's vectors, and its matrices as (out, in)."""
@@ -273,7 +275,7 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
         x = x.masked_fill(~active.unsqueeze(2), 0.0)  # NaN in the padding would reach the gradients as 0 · NaN
 
     given = begin(cell, sequence)
-    vectors, matrices = _fixed(program, cell, [] if given is None else _each_extra(given), rounded)
+    vectors, matrices = fixed(program, cell, [] if given is None else _each_extra(given), rounded)
 
     leaves: dict[tuple, Tensor] = {("x",): x}
     if active is not None:

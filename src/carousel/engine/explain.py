@@ -39,7 +39,8 @@ def explain(
     x = torch.zeros(1, batch, cell.input_size, dtype=dtype)
     sequence = Sequence(x.requires_grad_(), start_state(cell, batch, dtype=dtype, device=torch.device("cpu")))
     name = f"{type(cell).__name__}({cell.input_size}, {cell.hidden_size}), {str(dtype).removeprefix('torch.')}"
-    program = program_for(cell, sequence)
+    with torch.enable_grad():
+        program = program_for(cell, sequence)
     if isinstance(program, Obstacle):
         return f"{name}\nis not compiled and runs on the reference loop: {program.reason}."
     text = {

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .graph import Block, Node
@@ -23,10 +24,16 @@ from .program import Program, Slot
 from .render import Code
 from .tables import At, Filled, Tables
 
-__all__ = ["Plan", "Size", "ld", "plan_backward", "plan_forward"]
+__all__ = ["COMMAND", "Plan", "Size", "ld", "plan_backward", "plan_forward"]
 
 PACK, PRODUCT, LOOP, OUTER, COPY, SUM = range(6)
 """`Command::what`."""
+
+COMMAND = 24
+"""Bytes of a `Command`."""
+
+CHUNK = 1 << 18
+"""Numbers of hoisted products that are made at a time where none are kept: so many that they stay in the cache."""
 
 Strides = tuple[int, int]
 
@@ -60,12 +67,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tables of a pass, and where in them the list of work begins."""
+    """The tables of a pass, and where in them the list of work begins; its first `packs` commands pack the matrices."""
 
     tables: Filled
     commands: int
     count: int
     threads: int
+    packs: int
 
 
 def plan_forward(program: Program, size: Size, kernels: Kernels, buffers: list[tuple]) -> Plan:
@@ -104,7 +112,7 @@ class _Planner:
         """The plan, when all commands are given."""
         self.flush()
         at = self.tables.table(*(word for command in self.commands for word in command))
-        return Plan(self.tables.done(buffers), at.offset, len(self.commands), self.size.threads)
+        return Plan(self.tables.done(buffers), at.offset, len(self.commands), self.size.threads, int(bool(self.panels)))
 
     def command(self, what: int, count: int, table: At) -> None:
         self.flush()
@@ -133,27 +141,36 @@ class _Planner:
             self.command(PACK, len(blocks), self.tables.table(*jobs))
         return places
 
-    def product(self, terms: list[tuple[At, int, At, int]], n: int, to: At, to_ld: int, *, add: bool) -> None:
-        """Rows times packed matrices, summed over (rows, their distance, panel, features)."""
+    def product(
+        self, count: int, terms: list[tuple[At, int, At, int]], n: int, to: At, to_ld: int, *, add: bool
+    ) -> None:
+        """`count` rows times packed matrices, summed over (rows, their distance, panel, features)."""
         table = self.tables.table(*(word for term in terms for word in term))
-        job = self.tables.table(self.count, table, len(terms), n, to, to_ld, int(add))
+        job = self.tables.table(count, table, len(terms), n, to, to_ld, int(add))
         self.command(PRODUCT, 1, job)
 
-    def loop(self, rows: dict[tuple, tuple[At, int, int]]) -> None:
-        """The generated code; `rows` gives address, time stride and row stride by name."""
-        tables, code, size = self.tables, self.code, self.size
-        split = self.shares_units()
+    def loop(self, rows: dict[tuple, tuple[At, int, int]], start: int, stop: int) -> None:
+        """The generated code for some steps; `rows` gives address, time stride and row stride by name."""
+        size, split = self.size, self.shares_units
         threads = size.threads if split else max(1, min(size.threads, size.batch))
-        at = (
-            tables.table(*(word for name in code.rows for word in rows[name])),
+        at = self.tables.table(*(word for name in self.code.rows for word in rows[name]))
+        frame = self.tables.table(
+            self.kernels.runtime, at, *self.constants, start, stop, size.batch, threads, int(split)
+        )
+        self.command(LOOP, self.kernels.address(self.function), frame)
+
+    @cached_property
+    def constants(self) -> tuple[At, ...]:
+        """Where the vectors, packed matrices, index tables and sizes are listed that the generated code reads."""
+        tables, code = self.tables, self.code
+        return (
             tables.table(*(At(("vector", i)) for i in code.vectors)),
             tables.table(*self.panels[: len(code.packed)]),
             tables.table(*[tables.data(t) for t in code.tables]),
             tables.table(*code.sizes),
         )
-        frame = tables.table(self.kernels.runtime, *at, 0, size.time, size.batch, threads, int(split))
-        self.command(LOOP, self.kernels.address(self.function), frame)
 
+    @cached_property
     def shares_units(self) -> bool:
         """Whether threads share the units of every row; else they share the rows, and need not meet at every step.
 
@@ -182,22 +199,27 @@ class _Planner:
     def inputs(self) -> dict[tuple, tuple[At, int, int]]:
         return {name: (At(("input", name)), *strides) for name, strides in self.size.rows}
 
-    def states(self) -> dict[tuple, tuple[At, int, int]]:
-        """The state that a step makes; those before it lie before it."""
-        batch = self.size.batch
-        widths = self.program.captured.widths
+    def line(self, k: int, step: int) -> At:
+        """State k behind a step; those before the first have negative numbers."""
+        program, each = self.program, self.size.batch * self.program.captured.widths[k] * self.item
+        if k in program.turning:
+            return self.rings[k] + step % (program.depths[k] + 1) * each
+        return At(("state", k), (program.depths[k] + step) * each)
+
+    @cached_property
+    def rings(self) -> dict[int, At]:
+        """Memory for the states that are kept in turns."""
+        program, batch = self.program, self.size.batch
         return {
-            ("state", k): (At(("state", k), depth * batch * n * self.item), batch * n, n)
-            for k, (depth, n) in enumerate(zip(self.program.depths, widths, strict=True))
+            k: self.tables.reserve((program.depths[k] + 1) * batch * program.captured.widths[k] * self.item)
+            for k in program.turning
         }
 
-    def slot(self, slot: Slot) -> tuple[At, int]:
-        """Where a slot begins, and the distance of rows."""
-        late = slot.late
-        return At(("late",) if late else ("work",), slot.offset * self.item), self.row(late)
-
-    def row(self, late: bool) -> int:
-        return self.program.late_width if late else self.program.width
+    def states(self) -> dict[tuple, tuple[At, int, int]]:
+        """The state that a step makes; those before it lie before it."""
+        return {
+            ("state", k): (self.line(k, 0), self.size.batch * n, n) for k, n in enumerate(self.program.captured.widths)
+        }
 
     def slots(self, *, late: bool) -> dict[tuple, tuple[At, int, int]]:
         made = {}
@@ -206,6 +228,13 @@ class _Planner:
                 at, row = self.slot(slot)
                 made[name] = (at, self.size.batch * row, row)
         return made
+
+    def slot(self, slot: Slot) -> tuple[At, int]:
+        """Where a slot begins at the first step, and the distance of rows."""
+        program = self.program
+        if slot.late:
+            return At(("late",), slot.offset * self.item), program.late_width
+        return At(("work",), slot.offset * self.item), program.width
 
     def source(self, node: Node) -> tuple[At, int]:
         """The rows of an input leaf or of a slice of one."""
@@ -223,7 +252,7 @@ class _Forward(_Planner):
     def plan(self, buffers: list[tuple]) -> Plan:
         program, size = self.program, self.size
         batch, time = size.batch, size.time
-        rows = self.inputs() | self.scratch() | self.slots(late=False) | self.states()
+        rows = self.inputs() | self.scratch() | self.states()
         for i, (n, k) in enumerate(program.collected):
             if k is None:
                 rows["collected", i] = (At(("collected", i)), batch * n, n)
@@ -232,24 +261,51 @@ class _Forward(_Planner):
             line, each = size.lines[k] if size.lines else None, batch * n * self.item
             for i in range(depth):
                 before = (At(("line", k), i * line[0] * self.item), line[1]) if line else (0, 0)
-                self.copy(At(("state", k), (depth - 1 - i) * each), n, *before, batch, n)
-                after = At(("state", k), (depth + time - 1 - i) * each)
-                ends.append((At(("last", k), i * each), n, after, n, batch, n))
-        self.hoist()
-        self.loop(rows)
+                self.copy(self.line(k, -1 - i), n, *before, batch, n)
+                ends.append((At(("last", k), i * each), n, self.line(k, time - 1 - i), n, batch, n))
+        for start in range(0, time, self.chunk):
+            stop = min(start + self.chunk, time)
+            self.first = start
+            self.hoist(start, stop)
+            self.loop(rows | self.slots(late=False), start, stop)
         for end in ends:
             self.copy(*end)
         return self.finish(buffers)
 
-    def hoist(self) -> None:
-        """The hoisted products, into their slots."""
+    first = 0
+    """The step whose rows are the first in the memory for hoisted products, where none are kept."""
+
+    @cached_property
+    def chunk(self) -> int:
+        """Steps whose hoisted products are in memory at the same time."""
+        program, size = self.program, self.size
+        if program.variant.backward or not program.width:
+            return size.time
+        return min(size.time, max(1, CHUNK // (size.batch * program.width)))
+
+    @cached_property
+    def work(self) -> At:
+        program = self.program
+        if program.variant.backward:
+            return At(("work",))
+        return self.tables.reserve(self.chunk * self.size.batch * program.width * self.item)
+
+    def slot(self, slot: Slot) -> tuple[At, int]:
+        width = self.program.width
+        return self.work + (slot.offset - self.first * self.size.batch * width) * self.item, width
+
+    def hoist(self, start: int, stop: int) -> None:
+        """The hoisted products of some steps, into their slots."""
         panels = iter(self.panels[len(self.code.packed) :])
+        batch = self.size.batch
         for i, node in self.program.runs:
-            terms = [
-                (*self.source(source), next(panels), block.k)
-                for source, block in zip(node.args, node.data, strict=True)
-            ]
-            self.product(terms, node.n, *self.slot(self.program.slots["hoisted", i]), add=False)
+            terms = []
+            for source, block in zip(node.args, node.data, strict=True):
+                at, distance = self.source(source)
+                terms.append((at + start * batch * distance * self.item, distance, next(panels), block.k))
+            to, width = self.slot(self.program.slots["hoisted", i])
+            to += start * batch * width * self.item
+            self.product((stop - start) * batch, terms, node.n, to, width, add=False)
 
 
 class _Backward(_Planner):
@@ -278,7 +334,7 @@ class _Backward(_Planner):
                 if size.starts:
                     ends.append((At(("before", k), i * each), n, ring + (-1 - i) % (depth + 1) * each, n, batch, n))
         sums = self.totals(rows)
-        self.loop(rows)
+        self.loop(rows, 0, size.time)
         for end in ends:
             self.copy(*end)
         if sums:
@@ -327,7 +383,7 @@ class _Backward(_Planner):
                 self.copy(to, n, 0, 0, self.count, n)
             for source, terms in groups.items():
                 add = direct is not None or not whole
-                self.product(terms, source.n, to + self.start(source), n, add=add)
+                self.product(self.count, terms, source.n, to + self.start(source), n, add=add)
 
     def width_of(self, name: tuple) -> int:
         return next(leaf.n for leaf in self.program.input_leaves if leaf.data == name)

@@ -10,6 +10,7 @@ gradients overwrite what the forward loop kept.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -42,6 +43,8 @@ class Variant:
     extras: tuple[Extra, ...] | None = None
     differentiable: frozenset[tuple] = frozenset()
     """Input leaves that need a gradient."""
+    backward: bool = True
+    """Whether a backward pass may follow; if not, nothing is kept for one."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Program:
         width, late_width: features of a row of the work buffer, and of its late part.
         gradients: the distinct gradients kept at every step, ("gradient", i).
         depths: how many steps back each state is read.
+        turning: the states of which the forward loop keeps no more than it reads, in turns.
     """
 
     variant: Variant
@@ -76,6 +80,7 @@ class Program:
     backward_code: Code
     gradients: list[Node]
     depths: list[int]
+    turning: frozenset[int] = frozenset()
     slots: dict[tuple, Slot] = field(default_factory=dict)
     width: int = 0
     late_width: int = 0
@@ -195,13 +200,22 @@ def compile_step(cell: Cell, variant: Variant) -> Program:
     for k in variant.collect_states:
         if analyzed.states[k] not in analyzed.collected:
             analyzed.collected.append(analyzed.states[k])
-    backward = differentiate(analyzed, lambda leaf: leaf[0] == "before" or leaf in variant.differentiable)
     depths = [max(taps) for taps in cell.taps.values()]
+    if variant.backward:
+        backward = differentiate(analyzed, lambda leaf: leaf[0] == "before" or leaf in variant.differentiable)
+        turning = frozenset()
+    else:
+        backward = Backward(analyzed.graph, [], set(), {}, {}, [], [])
+        turning = frozenset(k for k, node in enumerate(analyzed.states) if node not in analyzed.collected)
 
-    forward_schedule = schedule(_forward_stores(analyzed, backward), forward_place, backward=False)
+    place = _forward_place(depths, turning)
+    forward_schedule = schedule(_forward_stores(analyzed, backward, depths, turning), place, backward=False)
+    forward_code = render("forward", forward_schedule, place, backward=False)
     gradients = list(dict.fromkeys([*backward.rows.values(), *(w.gradient for w in backward.weights)]))
     place = _backward_place(depths)
-    backward_schedule = schedule(_backward_stores(analyzed, backward, gradients, cell), place, backward=True)
+    stores = _backward_stores(analyzed, backward, gradients, cell) if variant.backward else []
+    backward_schedule = schedule(stores, place, backward=True)
+    backward_code = render("backward", backward_schedule, place, backward=True) if variant.backward else Code()
     program = Program(
         variant,
         captured,
@@ -209,26 +223,34 @@ def compile_step(cell: Cell, variant: Variant) -> Program:
         backward,
         forward_schedule,
         backward_schedule,
-        render("forward", forward_schedule, forward_place, backward=False),
-        render("backward", backward_schedule, place, backward=True),
+        forward_code,
+        backward_code,
         gradients,
         depths,
+        turning,
     )
     _Slots(program).assign()
     return program
 
 
-def forward_place(node: Node) -> Place | None:
+def _forward_place(depths: list[int], turning: frozenset[int]) -> Callable[[Node], Place | None]:
     """Where a leaf of the forward loop lies."""
-    kind = node.data[0]
-    if kind == "vector":
-        return None
-    if kind == "state":
-        return Place(("state", node.data[1]), -node.data[2])
-    return Place(node.data)
+
+    def place(node: Node) -> Place | None:
+        kind = node.data[0]
+        if kind == "vector":
+            return None
+        if kind == "state":
+            k = node.data[1]
+            return Place(("state", k), -node.data[2], depths[k] + 1 if k in turning else 0)
+        return Place(node.data)
+
+    return place
 
 
-def _backward_place(depths: list[int]) -> Any:
+def _backward_place(depths: list[int]) -> Callable[[Node], Place | None]:
+    forward_place = _forward_place(depths, frozenset())
+
     def place(node: Node) -> Place | None:
         kind = node.data[0]
         if kind == "new":
@@ -240,8 +262,9 @@ def _backward_place(depths: list[int]) -> Any:
     return place
 
 
-def _forward_stores(analyzed: Analyzed, backward: Backward) -> list[Store]:
-    stores = [Store(node, Place(("state", k))) for k, node in enumerate(analyzed.states)]
+def _forward_stores(analyzed: Analyzed, backward: Backward, depths: list[int], turning: frozenset[int]) -> list[Store]:
+    rings = [depth + 1 if k in turning else 0 for k, depth in enumerate(depths)]
+    stores = [Store(node, Place(("state", k), 0, rings[k])) for k, node in enumerate(analyzed.states)]
     stores += [
         Store(node, Place(("collected", i))) for i, node in enumerate(analyzed.collected) if node not in analyzed.states
     ]

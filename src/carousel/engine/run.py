@@ -18,10 +18,7 @@ from .plan import Plan, Size, Strides, ld, plan_backward, plan_forward
 from .pool import empty, reshaped, scratch
 from .program import Program
 
-__all__ = ["Shape", "run_loop"]
-
-CHUNK = 1 << 21
-"""Numbers in the work buffer of a piece of the sequence, where it need not be kept for a backward pass."""
+__all__ = ["Shape", "prepare_forward", "run_loop"]
 
 PLANS = 256
 """Plans that a program keeps."""
@@ -104,28 +101,56 @@ def _keep(program: Program, key: tuple, plan: Plan) -> Plan:
 
 
 def forward_piece(
-    program: Program, shape: Shape, tensors: list[Tensor], targets: dict[int, Tensor], out: list[Tensor | None]
+    program: Program,
+    shape: Shape,
+    tensors: list[Tensor],
+    targets: dict[int, Tensor] | None = None,
+    out: list[Tensor] | None = None,
 ) -> Kept:
-    """Run the forward loop; `targets` are buffers for states, `out` for collected values, made where missing."""
+    """Run the forward loop; arguments as in `prepare_forward`."""
+    plan, used, kept = prepare_forward(program, shape, tensors, targets, out)
+    _perform(program, plan, used)
+    return kept
+
+
+def prepare_forward(
+    program: Program,
+    shape: Shape,
+    tensors: list[Tensor],
+    targets: dict[int, Tensor] | None = None,
+    out: list[Tensor] | None = None,
+    last: list[Tensor] | None = None,
+) -> tuple[Plan, list[Tensor], Kept]:
+    """The plan of a forward pass, the tensors that it works on, and what it will leave behind.
+
+    Buffers are made where none are given: `targets` for states (by number), `out` for collected values, `last` for the
+    last lines.
+    """
     time, batch, dtype = shape.time, shape.batch, program.variant.dtype
     rows, vectors, matrices, lines = shape.parts(tensors)
     lines = [_side_by_side(_line(line)) for line in lines]
-    states, last = [], []
+    states: list[Tensor | None] = []
     for k, (depth, n) in enumerate(program.lines):
-        states.append(targets[k] if k in targets else empty((depth + time, batch, n), dtype))
-        last.append(torch.empty((batch, n) if depth == 1 else (depth, batch, n), dtype=dtype))
-    work = empty((time, batch, program.width), dtype)
+        if k in program.turning:
+            states.append(None)
+        else:
+            states.append(targets[k] if targets and k in targets else empty((depth + time, batch, n), dtype))
+    if last is None:
+        shapes = [(batch, n) if depth == 1 else (depth, batch, n) for depth, n in program.lines]
+        last = [torch.empty(shape, dtype=dtype) for shape in shapes]
+    work = empty((time, batch, program.width), dtype) if program.variant.backward else None
     collected, own = [], []
     for i, (n, k) in enumerate(program.collected):
-        made = out[i] if i < len(out) else None
+        made = out[i] if out else None
         if k is not None:
-            depth, _ = program.lines[k]
-            made = reshaped(states[k], depth * batch * n, (time, batch, n)) if made is None else made
+            depth, of_state = program.lines[k][0], states[k]
+            assert of_state is not None
+            made = reshaped(of_state, depth * batch * n, (time, batch, n)) if made is None else made
         else:
             made = empty((time, batch, n), dtype) if made is None else made
             own.append(made)
         collected.append(made)
-    used = [*rows, *vectors, *matrices, *lines, *states, *last, work, *own]
+    parts: list[Any] = [*rows, *vectors, *matrices, *lines, *states, *last, work, *own]
     threads = torch.get_num_threads()
     key = (shape, threads, *[t.stride() for t in rows], *[t.stride() for t in matrices], *[t.stride() for t in lines])
     plan = program.plans.get(key)
@@ -136,12 +161,12 @@ def forward_piece(
             *_numbered("line", lines),
             *_numbered("state", states),
             *_numbered("last", last),
-            ("work",),
+            *([("work",)] if work is not None else []),
             *[("collected", i) for i, (_, k) in enumerate(program.collected) if k is None],
         ]
         plan = _keep(program, key, plan_forward(program, size, kernels(program.libraries[0]), names))
-    _perform(program, plan, used)
-    return Kept(states, work, collected, last)
+    kept = Kept(states, work, collected, last)  # pyright: ignore[reportArgumentType]
+    return plan, [t for t in parts if t is not None], kept
 
 
 def _size(shape: Shape, threads: int, rows: Any, matrices: Any, lines: Any, **more: Any) -> Size:
@@ -222,17 +247,13 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, program: Program, shape: Shape, recompute: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.program, ctx.shape, ctx.recompute = program, shape, recompute
-        needed = any(ctx.needs_input_grad)
         ctx.kept = None
-        step = recompute if needed else max(1, CHUNK // max(1, program.width * shape.batch))
-        if (needed and not recompute) or (not needed and shape.time <= step):
-            kept = forward_piece(program, shape, list(tensors), {}, [])
-            collected, lines = kept.collected, kept.last
-            ctx.kept = (kept.states, kept.work) if needed else None
+        if recompute:
+            collected, lines, ctx.lines = _in_pieces(program, shape, list(tensors), recompute)
         else:
-            collected, lines, ctx.lines = _in_pieces(program, shape, list(tensors), step)
-            if not needed:
-                ctx.lines = None
+            kept = forward_piece(program, shape, list(tensors))
+            collected, lines = kept.collected, kept.last
+            ctx.kept = (kept.states, kept.work)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *collected)
         return (*collected, *lines)
@@ -262,7 +283,7 @@ class _Loop(torch.autograd.Function):
             before = _back_in_pieces(program, shape, tensors, ctx.recompute, ctx.lines, given, lines_after, into)
         else:
             if ctx.kept is None:  # a second backward pass: the first has overwritten the work rows
-                again = forward_piece(program, shape, tensors, {}, [])
+                again = forward_piece(program, shape, tensors)
                 ctx.kept = (again.states, again.work)
             states, work = ctx.kept
             ctx.kept = None
@@ -303,7 +324,7 @@ def _in_pieces(
         before.append(lines)
         targets = {k: b[start : stop + program.lines[k][0]] for k, b in whole.items()}
         out = [c[start:stop] for c in collected]
-        lines = forward_piece(program, *_piece(shape, tensors, start, stop, lines), targets, out).last  # pyright: ignore[reportArgumentType]
+        lines = forward_piece(program, *_piece(shape, tensors, start, stop, lines), targets, out).last
     return collected, lines, before
 
 
@@ -321,7 +342,7 @@ def _back_in_pieces(
     first: list[Tensor] = []
     for (start, stop), states in reversed(list(zip(_pieces(shape.time, step), before, strict=True))):
         piece = _piece(shape, tensors, start, stop, states)
-        kept = forward_piece(program, *piece, {}, [])
+        kept = forward_piece(program, *piece)
         rows = {name: t[start:stop] for name, t in into.rows.items()}
         part = Gradients(rows, into.vectors, into.matrices, into.begun)
         of_piece = [None if d is None else d[start:stop] for d in given]
@@ -383,5 +404,8 @@ def run_loop(
     for i, name in enumerate(shape.names):
         if name in program.flat_leaves and ld(shape.time, shape.batch, tensors[i].stride()[:2]) is None:  # pyright: ignore[reportArgumentType]
             tensors[i] = tensors[i].contiguous()
+    if not program.variant.backward:
+        kept = forward_piece(program, shape, tensors)
+        return kept.collected, kept.last
     made = _Loop.apply(program, shape, recompute, *tensors)
     return list(made[:count]), list(made[count:])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..cells.base import Cell
-from ..engine import Sequence
+from ..engine import Sequence, Steps
 from ..engine.reference import run_reference
 from ..errors import CellError
 from .layout import State, pack_state, unpack_state
@@ -18,7 +18,8 @@ __all__ = ["Stepper"]
 class Stepper:
     """Run a `Recurrent` step by step, without what a call for a whole sequence needs each time.
 
-    Gradients flow as through the sequence; dropout between layers is left out.
+    Gradients flow as through the sequence; dropout between layers is left out. Under `torch.no_grad()` compiled code
+    runs, with the matrices packed once; it sees every change of a parameter.
 
     Args:
         recurrent: the layers, in one direction.
@@ -43,17 +44,28 @@ class Stepper:
                 "A network that reads in both directions needs the whole sequence at once, not step by step."
             )
         self.skip, self.cells = recurrent.skip, recurrent._bound_cells()
+        self._compiles = recurrent.backend in {"auto", "cpu"}
+        self._shape = (batch, recurrent.input_size)
         like = next(recurrent.parameters(), torch.zeros(0))
         self._states = unpack_state(state, self.cells, like.new_zeros(1, batch, recurrent.input_size), single=False)
         self._simple = [not cell.delays and not hasattr(cell, "begin") for cell in self.cells]
+        self._steps: list[Steps | None] = [None] * len(self.cells)
+        """Where there is one, it has the state."""
 
     @property
     def state(self) -> State:
         """After the last step, in the layout of `Recurrent`."""
+        for number, steps in enumerate(self._steps):
+            if steps is not None:
+                self._states[number] = steps.state
         return pack_state(self._states, self.cells, single=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output (batch, output_size) for the next input (batch, input_size)."""
+        if x.shape != self._shape:
+            raise CellError(
+                f"The input of a step has shape {tuple(x.shape)}; expected (batch, features) {self._shape}."
+            )
         outputs: list[Tensor] = []
         signal = x
         for number, cell in enumerate(self.cells):
@@ -63,6 +75,14 @@ class Stepper:
         return torch.cat(outputs, dim=-1) if self.skip else outputs[-1]
 
     def _step(self, number: int, cell: Cell, x: Tensor) -> Tensor:
+        steps = self._steps[number]
+        if steps is not None and not (steps.current and not torch.is_grad_enabled()):
+            self._states[number], steps = steps.state, None
+        if steps is None and self._compiles and not torch.is_grad_enabled():
+            steps = Steps.of(cell, x, self._states[number])
+        self._steps[number] = steps
+        if steps is not None:
+            return steps(x)
         if self._simple[number]:
             output, self._states[number] = cell.step(x, self._states[number])
             return output
