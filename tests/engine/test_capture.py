@@ -72,6 +72,12 @@ def _on_another_thread(cell: Base, a: Tensor, h: Tensor) -> Tensor:
         return pool.submit(torch.add, a, h).result()
 
 
+def _hooked(cell: Base, a: Tensor, h: Tensor) -> Tensor:
+    y = a + h
+    y.register_hook(torch.neg)
+    return y
+
+
 OBSTACLES: dict[str, tuple[Formula, str]] = {
     "branch": (lambda cell, a, h: a if h[0, 0] > 0 else h, "treats the batch elements differently"),
     "branch-parameter": (lambda cell, a, h: a if cell.b.sum() > 0 else h, "looks at a tensor's value"),
@@ -89,6 +95,7 @@ OBSTACLES: dict[str, tuple[Formula, str]] = {
     "no-rule": (lambda cell, a, h: a + h.cumsum(-1), r"there is no rule for torch's cumsum\(\)"),
     "shapes": (lambda cell, a, h: a[:, :2] + h, r"combines tensors of shapes \(11, 2\) and \(11, 4\)"),
     "error": (lambda cell, a, h: a / (1 // 0), r"could not be followed \(ZeroDivisionError"),
+    "hook": (_hooked, "registers a hook on a tensor"),
     "thread": (_on_another_thread, "uses its tensors on another thread"),
 }
 

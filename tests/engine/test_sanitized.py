@@ -15,6 +15,7 @@ SCRIPT = """
 import torch
 torch.set_num_threads(2)
 from carousel.engine import pool
+from carousel.nn import Stepper
 pool.SMALL = 1 << 60  # exact allocations, so that one element too far is seen
 from tests.contract.cases import CASES, normal
 from tests.contract.helpers import tensors, weighted_sum
@@ -27,6 +28,12 @@ for case in CASES:
         reset[1, 0] = True
         for keywords in ({}, {"reset": reset, "lengths": torch.full((batch,), time - 1)}):
             weighted_sum(layer(x, generator=torch.Generator().manual_seed(1), **keywords)).backward()
+            with torch.no_grad():
+                layer(x, generator=torch.Generator().manual_seed(1), **keywords)
+        with torch.no_grad():
+            stepper = Stepper(layer, batch)
+            for x_t in x:
+                stepper(x_t)
     print(case.name, flush=True)
 print("through")
 """

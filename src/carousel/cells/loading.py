@@ -56,21 +56,21 @@ def load_cell(spec: str | type[Cell]) -> CellSource:
     path_text, colon, class_name = spec.rpartition(":")
     if not colon or not path_text.endswith(".py"):
         if spec.endswith(".py"):
-            raise UsageError(f"--cell {spec} names a file but no class; write it as {spec}:ClassName.")
+            raise UsageError(f"The cell {spec} names a file but no class; write it as {spec}:ClassName.")
         entry = find(spec)
         return CellSource(spec, entry.cell_class, dict(entry.options))
     path = Path(path_text).expanduser()
     if not path.is_file():
-        raise UsageError(f"--cell {spec}: there is no file {path}.")
+        raise UsageError(f"The cell {spec}: there is no file {path}.")
     module = _import(path)
     cell_class = getattr(module, class_name, None)
     if cell_class is None:
         classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
         near = difflib.get_close_matches(class_name, classes, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(classes) or 'no class'}."
-        raise UsageError(f"--cell {spec}: {path} has no class {class_name}. {hint}")
+        raise UsageError(f"The cell {spec}: {path} has no class {class_name}. {hint}")
     if not isinstance(cell_class, type) or not issubclass(cell_class, Cell):
-        raise CellError(f"--cell {spec}: {class_name} is not a subclass of carousel.Cell; derive it from that.")
+        raise CellError(f"The cell {spec}: {class_name} is not a subclass of carousel.Cell; derive it from that.")
     return CellSource(spec, cell_class, {}, path, path.read_text(encoding="utf-8"), is_own=True)
 
 

@@ -101,6 +101,10 @@ class StandIn(torch.Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         raise ObstacleError("step() uses its tensors on another thread or after it has returned")
 
+    def register_hook(self, hook: Any) -> Any:
+        """Compiled code would never call it."""
+        raise ObstacleError("step() registers a hook on a tensor")
+
     def __repr__(self, **_: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         return f"{type(self).__name__}{tuple(self.shape)}"
 
