@@ -41,18 +41,18 @@ class DataSettings:
 class NetworkSettings:
     """Embedding, recurrent layers, output."""
 
-    cell: str = "lstm"
+    cell: str = "lstm-coupled-layernorm"
     """A cell's name, or FILE.py:Class for your own."""
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
-    hidden_size: int = 384
+    hidden_size: int = 448
     """Units per layer."""
     layers: int = 1
     """Recurrent layers."""
-    embedding_size: int = 128
+    embedding_size: int = 64
     """Size of the learned vector of a token; 0 feeds one-hot vectors."""
-    dropout: float = 0.0
-    """Probability of dropping an element between layers and before the output."""
+    dropout: float = 0.2
+    """Probability of dropping an element between layers, and a unit before the output."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
@@ -73,7 +73,7 @@ class TrainingSettings:
     """k2: tokens that the gradient goes back, at least --window; the same if not given."""
     optimizer: Literal["adamw", "adagrad", "sgd"] = "adamw"
     """Update rule."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """Step size at its highest."""
     momentum: float = 0.0
     """Of sgd."""
@@ -83,8 +83,8 @@ class TrainingSettings:
     """Largest global norm of the gradient; 0 does not clip."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
     """Learning rate over the steps: falling to zero, the same, or halved when the dev loss stalls."""
-    warmup: int = 0
-    """Steps over which the learning rate rises from zero first."""
+    warmup: int | None = None
+    """Steps over which the learning rate rises from zero first; if not given 100, at most a tenth of all."""
     accumulate: int = 1
     """Windows whose gradients are averaged for one update."""
     evaluations: int = 8

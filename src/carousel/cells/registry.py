@@ -36,6 +36,9 @@ REGISTRY: dict[str, Entry] = {
     "lstm-peephole": Entry(LSTM, "LSTM whose gates see the memory (Graves 2013)", {"peephole": True}),
     "lstm-coupled": Entry(LSTM, "LSTM with i = 1 - f", {"coupled": True}),
     "lstm-layernorm": Entry(LSTM, "LSTM with layer norm (Ba et al. 2016)", {"layer_norm": True}),
+    "lstm-coupled-layernorm": Entry(
+        LSTM, "both of these: what `carousel train` takes by default", {"coupled": True, "layer_norm": True}
+    ),
     "cec": Entry(ConstantErrorCarousel, "the bare memory of the LSTM, only gates scale it"),
     "gru": Entry(GRU, "gated recurrent unit, reset after the product (PyTorch's)"),
     "gru-reset-before": Entry(GRU, "gated recurrent unit of Cho et al. 2014", {"reset": "before"}),

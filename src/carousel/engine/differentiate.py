@@ -25,6 +25,12 @@ COSTLY = frozenset(
 )
 """Functions worth a place in memory rather than a second evaluation."""
 
+CONSTANT = frozenset({"detach", "stationary"})
+"""Functions that give what they are given and have no derivative: by the user's wish, or because it does not matter.
+
+What depends on a "stationary" value is at an extremum there; for derivatives of higher order it is differentiated.
+"""
+
 
 @dataclass(frozen=True)
 class WeightGradient:
@@ -96,7 +102,7 @@ class _Differentiation:
                 needs = node.data[0] in {"state", "vector", "hoisted"} or self.differentiable(node.data)
             else:
                 needs = any(needs_gradient[a] for a in node.args) or node.kind == "product"
-                needs = needs and not node.is_mask and not (node.kind == "apply" and node.data == "detach")
+                needs = needs and not node.is_mask and not (node.kind == "apply" and node.data in CONSTANT)
             needs_gradient[node] = needs
         for i, node in enumerate(step.collected):
             self.give(node, g.leaf(node.n, "dout", i))
@@ -356,5 +362,5 @@ _RULES: dict[str, Rule] = {
     "cos": _unary(lambda f, x, y: f("neg", f("sin", x))),
     "erf": _unary(lambda f, x, y: f("mul", f("exp", f("neg", f("mul", x, x))), 2 / math.sqrt(math.pi))),
     "atan": lambda f, y, d: [f("div", d, f("add", f("mul", y.args[0], y.args[0]), 1.0))],
-    **dict.fromkeys("sign floor ceil trunc round detach lt le gt ge eq ne and or not".split(), _no),
+    **dict.fromkeys("sign floor ceil trunc round detach stationary lt le gt ge eq ne and or not".split(), _no),
 }

@@ -99,6 +99,13 @@ class Node:
     def is_mask(self) -> bool:
         return self.kind == "apply" and self.data in MASKS
 
+    @property
+    def is_uniform(self) -> bool:
+        """All its features are visibly the same."""
+        if self.kind == "apply":
+            return all(a.is_uniform for a in self.args)
+        return self.kind == "const" or (self.kind == "take" and self.data.is_splat)
+
     def __repr__(self) -> str:
         return f"%{self.number}"
 
@@ -180,7 +187,31 @@ class Graph:
         """`how` ("sum", "max", "min") over each of `outer` groups of consecutive features."""
         if source.n == outer:
             return source
+        if how == "sum" and source.kind == "apply" and source.data in {"mul", "div", "neg"}:
+            factored = self._factored(source, outer)
+            if factored is not None:
+                return factored
         return self._make("reduce", outer, (source,), how)
+
+    def _factored(self, source: Node, outer: int) -> Node | None:
+        """The sums of a product, where a factor is the same for all: that factor times the sums of the other."""
+        if source.data == "neg":
+            return self.apply("neg", self.reduce("sum", source.args[0], outer))
+        a, b = source.args
+        if b.is_uniform:
+            return self.apply(source.data, self.reduce("sum", a, outer), self.narrowed(b, outer))
+        if source.data == "mul" and a.is_uniform:
+            return self.apply("mul", self.narrowed(a, outer), self.reduce("sum", b, outer))
+        return None
+
+    def narrowed(self, node: Node, n: int) -> Node:
+        """The first `n` features of a uniform node."""
+        if node.kind == "const":
+            return self.const(node.data.value, n)
+        if node.kind == "take":
+            start = node.data.start
+            return self.take(node.args[0], Map(n, start, 0 if n > 1 else 1))
+        return self.apply(node.data, *(self.narrowed(a, n) for a in node.args))
 
     def scatter(self, n: int, parts: Sequence[tuple[Node, Map]]) -> Node:
         """A row of `n` zeros to which every part is added at its places."""

@@ -19,6 +19,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "or": torch.logical_or,
     "not": torch.logical_not,
     "detach": Tensor.detach,
+    "stationary": lambda a: a,
     **{
         name: getattr(torch, name)
         for name in "add sub mul div pow neg exp expm1 log log1p sqrt rsqrt reciprocal sigmoid tanh abs sign sin cos "

@@ -303,7 +303,8 @@ def _mean(trace: Trace, a: RowTensor, dim: Any = None, keepdim: bool = False, **
 
 def _var(trace: Trace, a: RowTensor, dim: Any = None, *, correction: Any = 1, keepdim: bool = False) -> RowTensor:
     size = _grouped(a, dim)[1]
-    mean = _mean(trace, a, dim, True)
+    # The mean is where Σ(v - m)² is least, so its derivative by m is zero.
+    mean = _pointwise(trace, plain("stationary"), (_mean(trace, a, dim, True),), {})
     square = _pointwise(trace, lambda e, v, m: e("mul", e("sub", v, m), e("sub", v, m)), (a, mean), {})
     total = _reduced(trace, "sum", square, dim, keepdim)
     count = max(0, size - (1 if correction is None else correction))

@@ -47,6 +47,7 @@ _CALLS = {"sqrt": "vsqrt", "rsqrt": "vrsqrt", "exp": "vexp", "expm1": "vexpm1", 
 _FORMULAS = {
     "neg": "-{0}",
     "detach": "{0}",
+    "stationary": "{0}",
     "where": "select({0}, {1}, {2})",
     "relu": "select({0} <= splat(0), splat(0), {0})",
     "reciprocal": "splat(1) / {0}",

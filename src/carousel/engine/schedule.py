@@ -129,7 +129,8 @@ class _Scheduling:
         self.nodes = order([s.node for s in stores])
         self.anchored: set[Node] = {s.node for s in stores}
         for node in self.nodes:
-            if node.kind in {"product", "reduce", "scatter"} or (node.kind == "apply" and node.data in COSTLY):
+            costly = node.kind == "apply" and node.data in COSTLY and not self.once_per_row(node)
+            if node.kind in {"product", "reduce", "scatter"} or costly:
                 self.anchored.add(node)
             if node.kind == "take" and node.args[0].kind != "leaf":
                 self.anchored.add(node.args[0])
@@ -144,6 +145,14 @@ class _Scheduling:
 
     def in_memory(self, node: Node) -> bool:
         return node.kind == "leaf" and self.leaf_place(node) is not None
+
+    def once_per_row(self, node: Node) -> bool:
+        """Whether it is computed for a row as a whole, which is cheap."""
+        if node.kind == "apply":
+            return all(self.once_per_row(a) for a in node.args)
+        if node.kind == "take":
+            return node.data.is_splat and (node.args[0].kind != "leaf" or self.in_memory(node.args[0]))
+        return node.kind == "const"
 
     def after(self, node: Node) -> int:
         """The first level at which `node` can be read from memory."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,9 @@ from .processes import any_of, gathered, is_main, same_for_all, several
 from .tbptt import TruncatedBPTT
 
 __all__ = ["Stream", "Task", "Trainer", "calibrate", "check_device"]
+
+BESIDE_UPDATES = 1.04
+"""Time of an iteration of the loop over that of its update: see "overhead" in benchmarks/results/main_job.json."""
 
 LOGGED_LINES = 2000
 """A run writes at most about this many lines of metrics."""
@@ -301,22 +305,29 @@ class Trainer:
 
 
 def calibrate(task: Task, settings: TrainingSettings) -> int:
-    """How many steps fit into `settings.minutes`, evaluations included; measured on a network that is thrown away."""
+    """How many steps fit into `settings.minutes`, evaluations included; measured on a network that is thrown away.
+
+    The median of the updates counts, so that what else the machine does for a moment does not; and the shorter of two
+    evaluations, since the first may compile.
+    """
     assert settings.minutes is not None
     trainer = Trainer(task, dataclasses.replace(settings, steps=10**9), None)
     budget = settings.minutes * 60
     trainer.network.train()
     for _ in range(3):
         trainer.update()
-    begun, count = time.monotonic(), 0
-    while any_of(count < 5 or time.monotonic() - begun < min(4.0, budget / 20)):
-        trainer.update()
-        count += 1
-    per_step = (time.monotonic() - begun) / count
-    begun = time.monotonic()
-    task.evaluate(trainer.bare_network, "dev")
-    per_evaluation = time.monotonic() - begun
+    end, seconds = time.monotonic() + min(4.0, budget / 20), []
+    while any_of(len(seconds) < 5 or time.monotonic() < end):
+        seconds.append(_seconds(trainer.update))
+    per_step = BESIDE_UPDATES * statistics.median(seconds)
+    per_evaluation = min(_seconds(lambda: task.evaluate(trainer.bare_network, "dev")) for _ in range(2))
     return same_for_all(max(1, int((budget - settings.evaluations * per_evaluation) / per_step)))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
 
 
 def _accelerator(settings: TrainingSettings) -> Any:

@@ -31,7 +31,7 @@ class Schedule:
     """The learning rate as a function of the step, never of the clock.
 
     linear falls to zero at the last step, cosine likewise on half a cosine, constant stays, plateau halves whenever two
-    evaluations in a row bring no better dev loss. All rise linearly over the `warmup` steps first.
+    evaluations in a row bring no better dev loss. All rise linearly over the warm-up's steps first.
     """
 
     PLATEAU_PATIENCE = 2
@@ -39,7 +39,8 @@ class Schedule:
     def __init__(self, settings: TrainingSettings):
         assert settings.steps is not None
         self.kind, self.peak = settings.schedule, settings.learning_rate
-        self.steps, self.warmup = settings.steps, settings.warmup
+        self.steps = settings.steps
+        self.warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup
         self.factor, self.best, self.stalled = 1.0, math.inf, 0
 
     def rate(self, step: int) -> float:
