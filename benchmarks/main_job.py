@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def quality(data: Path, work: Path, seeds: int, minutes: float) -> dict[str, Any
     rows = []
     for seed in range(seeds):
         out = work / f"seed{seed}"
+        shutil.rmtree(out, ignore_errors=True)
         command = [sys.executable, "-m", "carousel", "train", str(data), "--minutes", str(minutes), "--out", str(out)]
         begun = time.perf_counter()
         subprocess.run([*command, "--seed", str(seed)], check=True, stdout=subprocess.DEVNULL)

@@ -42,7 +42,7 @@ def choose(name: str, cell: Cell, sequence: Sequence) -> Backend:
         return _able(name, program.reason, run_reference)
     if aten_obstacle(cell, sequence) is None:
         return run_aten
-    if not program.of_cell:
+    if not program.lasting:
         return run_reference
 
     def noted(cell: Cell, sequence: Sequence) -> Result:

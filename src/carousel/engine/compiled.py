@@ -30,11 +30,11 @@ class Obstacle:
 
     Attributes:
         reason: fits behind "because".
-        of_cell: it is the cell that can't be compiled; else it lies in how it is called.
+        lasting: it lies in the cell or in the machine, so that the user should know; else in how it is called.
     """
 
     reason: str
-    of_cell: bool = False
+    lasting: bool = False
 
 
 class _Known:
@@ -76,7 +76,9 @@ def program_for(cell: Cell, sequence: Sequence) -> Program | Obstacle:
 def _situation(cell: Cell, sequence: Sequence) -> Obstacle | None:
     """Why compiled code can't run this kind of sequence, whatever the cell does."""
     if sequence.x.device.type != "cpu":
-        return Obstacle(f"there is no compiled code for {sequence.x.device.type}")
+        kind = sequence.x.device.type
+        builtin = "; carousel.cells.LSTM, GRU and RNN without further options run on PyTorch's own kernels there"
+        return Obstacle(f"there is no compiled code for {kind}{builtin}", lasting=True)
     if sequence.x.dtype not in _COMPUTED:
         return Obstacle(f"there is no compiled code for {sequence.x.dtype}")
     if any(0 in shape for shape in cell.state_shapes.values()):
@@ -95,14 +97,14 @@ def _compiled(cell: Cell, sequence: Sequence) -> Program | Obstacle:
     try:
         program = compile_step(cell, _variant(cell, sequence, _COMPUTED[sequence.x.dtype]))
     except ObstacleError as obstacle:
-        return Obstacle(str(obstacle), of_cell=True)
+        return Obstacle(str(obstacle), lasting=True)
     finally:
         if collecting:
             gc.enable()
     try:
         _ = program.libraries
     except BuildError as obstacle:
-        return Obstacle(str(obstacle), of_cell=True)
+        return Obstacle(str(obstacle), lasting=True)
     return program
 
 
