@@ -164,8 +164,8 @@ def test_other_levels(text: Path, level: str) -> None:
 
 @pytest.mark.parametrize("cell", sorted(carousel.cells.REGISTRY))
 def test_every_registered_cell_trains(text: Path, cell: str) -> None:
-    options = {**SMALL, "learning_rate": 0.02, "evaluations": 1}
-    run = carousel.train(text, cell=cell, steps=40, layers=2, skip=True, out="run", **options)
+    options = {**SMALL, "cell": cell, "learning_rate": 0.02, "evaluations": 1}
+    run = carousel.train(text, steps=40, layers=2, skip=True, out="run", **options)
     untrained = run.metrics[0]["train_loss"]
     assert run.status["best_dev_loss"] < untrained - 0.3  # the frequencies of the letters alone give more than that
     assert carousel.load("run").sample(3, seed=0)

@@ -12,7 +12,7 @@ from carousel.training.optim import Schedule, optimizer
 
 
 def schedule(**options: object) -> Schedule:
-    return Schedule(Settings.of(steps=100, learning_rate=0.5, **options).training)
+    return Schedule(Settings.of(**{"steps": 100, "learning_rate": 0.5, "warmup": 0, **options}).training)
 
 
 def test_linear_falls_to_zero() -> None:
@@ -30,6 +30,12 @@ def test_cosine_is_half_a_cosine() -> None:
 def test_warmup_rises_linearly_then_hands_over() -> None:
     s = schedule(schedule="constant", warmup=10)
     assert [s.rate(t) for t in (0, 4, 9, 10, 99)] == pytest.approx([0.05, 0.25, 0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(("steps", "rising"), [(100, 10), (5000, 100), (9, 0)])
+def test_warmup_if_not_given(steps: int, rising: int) -> None:
+    s = schedule(schedule="constant", warmup=None, steps=steps)
+    assert [s.rate(t) < 0.5 for t in range(steps)].count(True) == max(0, rising - 1)
 
 
 def test_plateau_halves_after_two_evaluations_without_progress() -> None:
