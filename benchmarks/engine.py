@@ -6,7 +6,7 @@
 - peak: operations per second as a share of what the processor's multiply-add units do in the same minute.
 - compile: seconds until a new cell runs, milliseconds until a known one does, and what other lengths and batches cost.
 - memory: what a training step needs at its peak, beside `nn.LSTM`'s; a long sequence with and without recomputation.
-- main_job: characters per second of the default network of `carousel train`, on PyTorch's kernels and by default.
+- main_job: characters per second of `carousel train` with an LSTM, on both backends, and with the default cell.
 
 Results go to `benchmarks/results/engine.json`, each section and each shape as soon as it is measured; what is there is
 not measured again unless named after `--again`. `pip install -e '.[peers]'` brings the peers.
@@ -266,16 +266,16 @@ def memory(run: Measurement, done: dict[str, Any]) -> None:
 
 
 def main_job(run: Measurement, done: dict[str, Any]) -> None:
-    """Updates of the default network on random tokens, in turns."""
+    """Updates of an LSTM of the default network's sizes on both backends, and of the default cell; in turns."""
     network, train = NetworkSettings(), TrainingSettings()
     if run.quick:
         network = dataclasses.replace(network, hidden_size=32)
     vocabulary = 65
     tokens = torch.randint(vocabulary, (train.window + 1, train.batch))
 
-    def update(backend: str) -> Callable[[], None]:
+    def update(backend: str, cell: str = "lstm") -> Callable[[], None]:
         torch.manual_seed(0)
-        model = build_network(network, load_cell(network.cell), vocabulary)
+        model = build_network(network, load_cell(cell), vocabulary)
         model.recurrent.backend = backend
         rule = optimizer(model.parameters(), train)
         state: list[Any] = [None]
@@ -290,7 +290,8 @@ def main_job(run: Measurement, done: dict[str, Any]) -> None:
 
         return one
 
-    done |= run.turns({backend: update(backend) for backend in ("torch", "auto")})
+    rivals = {backend: update(backend) for backend in ("torch", "auto")}
+    done |= run.turns({**rivals, network.cell: update("auto", network.cell)})
     per_update = train.batch * train.window * 1e3
     done["characters_per_second"] = {backend: per_update / ms for backend, ms in done["ms"].items()}
     done["network"] = dataclasses.asdict(network)
