@@ -27,8 +27,9 @@ ALLOWED = {
     "report": {"errors", "runs"},
     "api": {"errors", "settings", "data", "cells", "nn", "tasks", "runs", "training", "report"},
     "bench": {"errors", "cells", "nn", "runs", "report"},
+    "doctor": {"errors"},
     "recipes": {"", "errors", "runs"},
-    "cli": {"", "errors", "settings", "cells", "engine", "report", "training", "api", "recipes", "bench"},
+    "cli": {"", "errors", "settings", "cells", "engine", "report", "training", "api", "recipes", "bench", "doctor"},
     "": set(),
     "__main__": {"cli"},
 }

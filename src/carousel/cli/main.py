@@ -23,6 +23,7 @@ VERBS = {
     "sample": "let a trained network write",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
+    "doctor": "run your own training script, and say what is wrong with it",
     "bench": "time a cell on this machine, beside PyTorch's LSTM and other peers",
     "recipe": "list and run the classic systems with their published numbers",
 }
@@ -57,10 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"carousel: there is no verb {verb!r}. {hint}", file=sys.stderr)
         return 2
     try:
+        home = importlib.import_module(f"carousel.cli.{verb}")
+        if getattr(home, "RUNS_A_SCRIPT", False):
+            return home.run(rest)
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
-            return importlib.import_module(f"carousel.cli.{verb}").run(rest) or 0
+            return home.run(rest) or 0
     except CarouselError as error:
         return _explain(error, str(error), error.exit_code, debug)
     except KeyboardInterrupt as stop:

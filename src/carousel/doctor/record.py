@@ -1,0 +1,509 @@
+"""What a watched run did: counts, flags and a few numbers, gathered event by event.
+
+Everything is gathered while it costs little: all steps are counted, and tensors are looked into at the first steps and
+then ever more seldom (`Record.looks`).
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LossCalls", "ModuleSeen", "ParameterSeen", "Record"]
+
+ALWAYS = 50
+"""Updates that are looked into one by one; behind them every tenth, then every hundredth …"""
+
+
+@dataclass
+class ModuleSeen:
+    """A module that was called. What the rules ask is noted while it lives: at the end of a script it may be gone.
+
+    Attributes:
+        reference: the module, as long as the script keeps it.
+        kind: the name of its class.
+        number: how many modules were called before it.
+        name: its path from the outermost module.
+        noisy: "dropout" or "batch norm", if it is one that does something.
+        learning, evaluating: how often it was called with gradients wanted, and without.
+        learning_in_eval: of `learning`, in evaluation mode.
+        evaluating_in_training: of `evaluating`, in training mode.
+    """
+
+    reference: weakref.ref[nn.Module]
+    kind: str
+    number: int
+    name: str
+    noisy: str | None
+    learning: int = 0
+    evaluating: int = 0
+    learning_in_eval: int = 0
+    evaluating_in_training: int = 0
+
+
+@dataclass
+class ParameterSeen:
+    """A parameter that a called module has.
+
+    Attributes:
+        name: its path from the outermost module.
+        owner: the class of that module.
+        shape: its shape.
+        wanted: whether it required a gradient, at the last look.
+        gradients: before how many of the looked-into updates it had one.
+        held: an optimizer has it.
+        called: its module was called to learn.
+    """
+
+    name: str
+    owner: str
+    shape: tuple[int, ...]
+    wanted: bool
+    called: bool = False
+    gradients: int = 0
+    held: bool = False
+
+
+@dataclass
+class LossCalls:
+    """The calls of one kind of loss function with gradients wanted.
+
+    Attributes:
+        count: how often.
+        looked: of these, how often the numbers were looked at.
+        probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
+        log_probabilities: the same of its exponential.
+        classes: elements of a row, 0 where there are no rows.
+    """
+
+    kind: str
+    count: int = 0
+    looked: int = 0
+    probabilities: int = 0
+    log_probabilities: int = 0
+    classes: int = 0
+
+
+@dataclass
+class Labels:
+    """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
+
+    Attributes:
+        weighted: the loss was told weights of classes.
+        batches: (step, samples of each class, how many of these were recognized), of the counted batches.
+    """
+
+    weighted: bool = False
+    batches: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+
+    def totals(self, since: int = 0) -> tuple[Tensor, Tensor]:
+        """Samples and recognized ones by class, from step `since` on."""
+        chosen = [(seen, right) for step, seen, right in self.batches if step >= since]
+        size = max((len(seen) for seen, _ in chosen), default=0)
+        sums = torch.zeros(2, size, dtype=torch.long)
+        for seen, right in chosen:
+            sums[0, : len(seen)] += seen
+            sums[1, : len(right)] += right
+        return sums[0], sums[1]
+
+
+@dataclass
+class ActivationSeen:
+    """One activation function at one place of the network.
+
+    Attributes:
+        kind: "relu", "sigmoid" or "tanh".
+        module: the module in which it is called, None outside of all.
+        ordinal: which of the calls in it.
+        alive: (step, samples, units that were not zero on all of them); neighbors are joined when there are many.
+        limits: (step, share of the outputs near a limit of the function, where its derivative is below a tenth of its
+            greatest).
+    """
+
+    kind: str
+    module: ModuleSeen | None
+    ordinal: int
+    alive: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    limits: list[tuple[int, float]] = field(default_factory=list)
+
+    def see(self, step: int, output: Tensor) -> None:
+        """Add one output."""
+        unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
+        rows = output.movedim(unit, -1).reshape(-1, output.shape[unit])
+        if self.kind == "relu":
+            mask = (rows != 0).any(0).cpu()
+            if self.alive and len(self.alive[-1][2]) != len(mask):
+                return
+            self.alive.append((step, len(rows), mask))
+            if len(self.alive) > 64:
+                joined = [(b[0], a[1] + b[1], a[2] | b[2]) for a, b in pairwise(self.alive)][::2]
+                self.alive = joined if len(self.alive) % 2 == 0 else [*joined, self.alive[-1]]
+        else:
+            y = rows if self.kind == "tanh" else 2 * rows - 1
+            self.limits.append((step, float((1 - y * y < 0.1).float().mean())))
+
+
+@dataclass
+class LayerGradient:
+    """The weight of a layer, in the order in which layers are called.
+
+    Attributes:
+        name: its path.
+        owner: the class of the outermost module.
+        order: the number of its module.
+        sizes: (step, root mean square of its gradient, of itself).
+    """
+
+    name: str
+    owner: str
+    order: int
+    sizes: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+@dataclass
+class Updates:
+    """Of one optimizer.
+
+    Attributes:
+        kind: its class.
+        held: its parameters.
+        fresh: updates whose gradients were made from nothing.
+        carried: updates whose gradients were added to those that the update before had used.
+        used: its gradients have been used, and are still there.
+    """
+
+    kind: str
+    held: list[Tensor] = field(default_factory=list)
+    fresh: int = 0
+    carried: int = 0
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first value that is no number, and what made it."""
+
+    step: int
+    where: str
+    what: str
+
+
+@dataclass
+class Record:
+    """A listener for `Watch` that gathers what the rules ask about.
+
+    Attributes:
+        steps: updates so far.
+        backwards: backward passes so far.
+        losses: (step, value) of the scalars that `backward` began from, where looked at.
+        modules: called modules in the order of their first call.
+        loss_calls: by kind.
+        labels: by kind of loss.
+        evaluations: by kind of loss: (step, mean of the values, samples) of the calls without gradients between two
+            updates.
+        updates: by optimizer, how many of its updates were made of fresh gradients, and how many of gradients that were
+            added to those of its update before.
+        dropped: how many times `zero_grad` was called.
+        activations: by module, kind and number of the call in it.
+        layers: the gradients of weight matrices and kernels, in the order of their calls.
+        non_finite: the first one.
+        error: what ended the script.
+    """
+
+    steps: int = 0
+    backwards: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    modules: list[ModuleSeen] = field(default_factory=list)
+    loss_calls: dict[str, LossCalls] = field(default_factory=dict)
+    labels: dict[str, Labels] = field(default_factory=dict)
+    evaluations: dict[str, list[tuple[int, float, int]]] = field(default_factory=dict)
+    trained: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    """By kind of loss: (step, value) of the counted calls with gradients wanted."""
+    updates: dict[int, Updates] = field(default_factory=dict)
+    dropped: int = 0
+    activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
+    layers: dict[int, LayerGradient] = field(default_factory=dict)
+    non_finite: NonFinite | None = None
+    error: BaseException | None = None
+    looked: int = 0
+    _modules: dict[int, ModuleSeen] = field(default_factory=dict)
+    _named_of: int = 0
+    _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
+    _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the present step is looked into."""
+        return self._falls_due(ALWAYS)
+
+    @property
+    def counts(self) -> bool:
+        """Whether labels and losses are counted at the present step, which costs less."""
+        return self._falls_due(20 * ALWAYS)
+
+    def _falls_due(self, always: int) -> bool:
+        digits = max(0, math.floor(math.log10(max(1, self.steps) / always)) + 1)
+        return self.steps % 10**digits == 0
+
+    # events
+
+    def enter(self, module: nn.Module) -> None:
+        """Remember that what follows is inside it."""
+        seen = self._modules.get(id(module))
+        if seen is None or seen.reference() is not module:
+            kind = type(module).__name__
+            seen = ModuleSeen(weakref.ref(module), kind, len(self.modules), kind, _noise(module))
+            self._modules[id(module)] = seen
+            self.modules.append(seen)
+        self._inside.append((module, Counter()))
+
+    def activation(self, kind: str, output: Tensor) -> None:
+        """Look at the output."""
+        module, calls = self._inside[-1] if self._inside else (None, Counter())
+        ordinal = calls[kind]
+        calls[kind] += 1
+        if not output.requires_grad or not self.looks or output.ndim < 2:
+            return
+        inside = None if module is None else self._modules[id(module)]
+        key = (-1 if inside is None else inside.number, kind, ordinal)
+        seen = self.activations.get(key)
+        if seen is None:
+            seen = self.activations[key] = ActivationSeen(kind, inside, ordinal)
+        seen.see(self.steps, output.detach())
+
+    def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Count it, in its mode."""
+        while self._inside and self._inside.pop()[0] is not module:  # a call that ended in an error was never left
+            pass
+        seen = self._modules.get(id(module))
+        if seen is None:
+            return
+        wants = any(t.requires_grad for t in _tensors(output))
+        if wants:
+            seen.learning += 1
+            seen.learning_in_eval += not module.training
+            if self.looks and self.non_finite is None:
+                self._check(module, args, output)
+        else:
+            seen.evaluating += 1
+            seen.evaluating_in_training += module.training
+
+    def loss(self, kind: str, args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> None:
+        """Look at its input."""
+        given = args[0] if args else keywords.get("input")
+        target = args[1] if len(args) > 1 else keywords.get("target")
+        if not isinstance(given, Tensor) or not isinstance(target, Tensor):
+            return
+        if not given.requires_grad:
+            self._evaluated(kind, keywords, value, len(given) if given.ndim else 1)
+            return
+        if self.counts:
+            self._labelled(kind, given.detach(), target, args, keywords)
+            if isinstance(value, Tensor) and value.numel() == 1 and _reduction(keywords) == "mean":
+                self.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
+        calls = self.loss_calls.setdefault(kind, LossCalls(kind))
+        calls.count += 1
+        if not self.looks or given.ndim < 2 or not given.is_floating_point():
+            return
+        rows = given.detach().movedim(1, -1).float()
+        calls.classes = rows.shape[-1]
+        if calls.classes > 1:
+            calls.looked += 1
+            calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
+            calls.log_probabilities += _is_one(rows.exp().sum(-1))
+
+    def _evaluated(self, kind: str, keywords: dict[str, Any], value: Any, samples: int) -> None:
+        """Join the calls between two updates to one evaluation."""
+        how = _reduction(keywords)
+        if not isinstance(value, Tensor) or value.numel() != 1 or how == "none":
+            return
+        mean = float(value.detach()) / (samples if how == "sum" else 1)
+        of = self.evaluations.setdefault(kind, [])
+        if of and of[-1][0] == self.steps:
+            _, before, count = of.pop()
+            mean, samples = (before * count + mean * samples) / (count + samples), count + samples
+        of.append((self.steps, mean, samples))
+
+    def _labelled(
+        self, kind: str, scores: Tensor, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        """Count the classes and those that were recognized, where the targets are classes."""
+        if kind in ("cross_entropy", "nll_loss") and not target.is_floating_point() and scores.ndim > 1:
+            classes, guess = scores.shape[1], scores.argmax(1).flatten()
+            weights = keywords.get("weight", args[2] if len(args) > 2 else None)
+        elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape and _is_binary(target):
+            classes, guess = 2, (scores > (0.0 if kind.endswith("logits") else 0.5)).flatten().long()
+            weights = keywords.get("pos_weight", keywords.get("weight"))
+        else:
+            return
+        label = target.flatten().long()
+        inside = (label >= 0) & (label < classes)
+        label, guess = label[inside], guess[inside]
+        of = self.labels.setdefault(kind, Labels())
+        of.weighted = of.weighted or weights is not None
+        seen = torch.bincount(label, minlength=classes).cpu()
+        right = torch.bincount(label[label == guess], minlength=classes).cpu()
+        of.batches.append((self.steps, seen, right))
+
+    def before_backward(self, roots: tuple[Tensor, ...]) -> None:
+        """See whose gradients of the update before are gone."""
+        for of in self.updates.values():
+            if of.used and not any(p.grad is not None and bool(p.grad.count_nonzero()) for p in of.held):
+                of.used = False
+        for root in roots:
+            if self.counts and root.numel() == 1:
+                value = float(root.detach())
+                self.losses.append((self.steps, value))
+                if not math.isfinite(value) and self.non_finite is None:
+                    self.non_finite = NonFinite(self.steps, "the loss", f"is {value}")
+
+    def after_backward(self, roots: tuple[Tensor, ...]) -> None:
+        """Count it."""
+        self.backwards += 1
+
+    def zero_grad(self) -> None:
+        """Count it."""
+        self.dropped += 1
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """See which parameters have a gradient."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        of = self.updates.setdefault(id(optimizer), Updates(type(optimizer).__name__))
+        of.held = held
+        if of.used:
+            of.carried += 1
+        else:
+            of.fresh += 1
+        if not self.looks:
+            return
+        self.looked += 1
+        self._name()
+        for name, owner, module, p in self._named():
+            seen = self._parameters.setdefault(id(p), ParameterSeen(name, owner, tuple(p.shape), p.requires_grad))
+            seen.wanted = p.requires_grad
+            inside = self._modules.get(id(module))
+            seen.called = seen.called or (inside is not None and inside.learning > 0)
+            seen.gradients += p.grad is not None
+            if p.grad is not None and name.endswith(".weight") and p.ndim > 1 and seen.called:
+                self._layer(p, name, owner, module)
+            if p.grad is not None and self.non_finite is None and not bool(p.grad.isfinite().all()):
+                self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(p.grad))
+        for p in held:
+            if id(p) in self._parameters:
+                self._parameters[id(p)].held = True
+
+    def _layer(self, p: Tensor, name: str, owner: str, module: nn.Module) -> None:
+        """Note how large the gradient of a weight is."""
+        assert p.grad is not None
+        if p.grad.is_sparse or isinstance(module, nn.Embedding):
+            return
+        layer = self.layers.setdefault(id(p), LayerGradient(name, owner, self._modules[id(module)].number))
+        sizes = [float(t.detach().float().square().mean().sqrt()) for t in (p.grad, p)]
+        layer.sizes.append((self.steps, sizes[0], sizes[1]))
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count it."""
+        self.steps += 1
+        self.updates[id(optimizer)].used = True
+
+    # views
+
+    @property
+    def parameters(self) -> list[ParameterSeen]:
+        """Those of the modules that were called to learn."""
+        return list(self._parameters.values())
+
+    def roots(self) -> list[nn.Module]:
+        """The called modules that no other called module contains."""
+        alive = [m for seen in self._modules.values() if seen.learning and (m := seen.reference()) is not None]
+        inner = {id(child) for m in alive for child in m.modules() if child is not m}
+        return [m for m in alive if id(m) not in inner]
+
+    def layers_in_order(self) -> list[LayerGradient]:
+        """Of the outermost module with most layers, in the order in which their modules were first called."""
+        by_owner: dict[str, list[LayerGradient]] = {}
+        for layer in self.layers.values():
+            by_owner.setdefault(layer.owner, []).append(layer)
+        return sorted(max(by_owner.values(), key=len, default=[]), key=lambda layer: layer.order)
+
+    def place_of(self, seen: ActivationSeen) -> str:
+        """In words."""
+        if seen.module is None:
+            return f"{seen.kind} number {seen.ordinal + 1}"
+        own = seen.module.kind.lower() == seen.kind
+        return seen.module.name if own else f"{seen.kind} number {seen.ordinal + 1} in {seen.module.name}"
+
+    def _name(self) -> None:
+        """Give the called modules their paths."""
+        if self._named_of == len(self.modules):
+            return
+        self._named_of = len(self.modules)
+        for root in self.roots():
+            for path, module in root.named_modules():
+                seen = self._modules.get(id(module))
+                if seen is not None and seen.reference() is module:
+                    seen.name = f"{type(root).__name__}.{path}" if path else type(root).__name__
+
+    def _named(self) -> list[tuple[str, str, nn.Module, nn.Parameter]]:
+        return [
+            (".".join([type(root).__name__, *([path] if path else []), name]), type(root).__name__, module, p)
+            for root in self.roots()
+            for path, module in root.named_modules()
+            for name, p in module.named_parameters(recurse=False)
+        ]
+
+    def _check(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """The first module that makes what is no number out of numbers."""
+        bad = next((t for t in _tensors(output) if t.is_floating_point() and not bool(t.isfinite().all())), None)
+        if bad is None:
+            return
+        given = [t for t in _tensors(args) if t.is_floating_point()]
+        own = [p for p in module.parameters(recurse=False) if not bool(p.isfinite().all())]
+        self._name()
+        where = self._modules[id(module)].name
+        if any(not bool(t.isfinite().all()) for t in given):
+            self.non_finite = NonFinite(self.steps, f"the input of {where}", _what(bad))
+        elif own:
+            self.non_finite = NonFinite(self.steps, f"the weights of {where}", _what(own[0]))
+        else:
+            self.non_finite = NonFinite(self.steps, f"the output of {where}", _what(bad))
+
+
+def _noise(module: nn.Module) -> str | None:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return "batch norm"
+    return "dropout" if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 else None
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+
+
+def _reduction(keywords: dict[str, Any]) -> str:
+    return keywords.get("reduction", "mean")
+
+
+def _is_binary(target: Tensor) -> bool:
+    return bool(((target == 0) | (target == 1)).all())
+
+
+def _is_one(sums: Tensor) -> bool:
+    return bool(((sums - 1).abs() < 1e-3).all())
+
+
+def _what(t: Tensor) -> str:
+    nan, count = int(t.isnan().sum()), t.numel()
+    infinite = int(t.isinf().sum())
+    parts = [f"{n} of {count} are {word}" for n, word in ((nan, "NaN"), (infinite, "infinite")) if n]
+    return " and ".join(parts)

@@ -1,0 +1,69 @@
+"""Parameters that never change though they should: no optimizer has them, or no gradient reaches them.
+
+Frozen on purpose (`requires_grad` false) is no fault, nor is a part of the network that is never called.
+"""
+
+from __future__ import annotations
+
+from ..findings import Finding
+from ..record import ParameterSeen, Record
+
+CODE = "parameters-not-training"
+EXPLAINS = ("underfitting",)
+
+LEAST = 3
+SHOWN = 3
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where parameters want a gradient and get none, or get one that no optimizer uses."""
+    if record.looked < LEAST:
+        return []
+    wanting = [p for p in record.parameters if p.wanted]
+    unheld = [p for p in wanting if not p.held and p.gradients]
+    unreached = [p for p in wanting if p.held and p.called and not p.gradients]
+    found = []
+    if unheld and any(p.held for p in wanting):
+        lists = len({p.owner for p in wanting}) > 1
+        why = (
+            "Modules kept in a plain Python list or dict are not registered: use nn.ModuleList or nn.ModuleDict; "
+            if lists
+            else ""
+        )
+        found.append(
+            Finding(
+                CODE,
+                "error",
+                _names(unheld),
+                f"{_numbers(unheld)} get a gradient, but no optimizer has them: they stay as they were made.",
+                f"{why}pass all parameters to the optimizer, or set requires_grad_(False) on those that are to stay.",
+            )
+        )
+    if unreached:
+        found.append(
+            Finding(
+                CODE,
+                "error",
+                _names(unreached),
+                f"{_numbers(unreached)} are in the optimizer, but no gradient has reached them in {record.looked} "
+                "updates: they stay as they were made.",
+                "Look for .detach(), torch.no_grad(), .data or a conversion to NumPy between them and the loss, or for "
+                "a part of the network whose output is not used.",
+            )
+        )
+    return found
+
+
+def _names(of: list[ParameterSeen]) -> str:
+    more = f" and {len(of) - SHOWN} more" if len(of) > SHOWN else ""
+    return ", ".join(p.name for p in of[:SHOWN]) + more
+
+
+def _numbers(of: list[ParameterSeen]) -> str:
+    count = 0
+    for p in of:
+        size = 1
+        for n in p.shape:
+            size *= n
+        count += size
+    return f"{len(of)} parameters ({count:,} numbers)"

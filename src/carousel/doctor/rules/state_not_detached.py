@@ -1,0 +1,29 @@
+"""A recurrent state that is carried to the next batch with its graph: backward() goes through what it has freed."""
+
+from __future__ import annotations
+
+from ..findings import Finding
+from ..record import Record
+
+CODE = "state-not-detached"
+EXPLAINS = ()
+
+WORDS = "backward through the graph a second time"
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where the script ended with PyTorch's error for it after the first update."""
+    if record.error is None or WORDS not in str(record.error) or record.backwards < 1:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"backward() number {record.backwards + 1}",
+            "The graph of this backward pass reaches back into one that was used before: something that was made before "
+            "the last update, such as the state of a recurrent network, is used again with its history.",
+            "Detach the state before the next batch: state = state.detach(); of an LSTM "
+            "state = tuple(s.detach() for s in state).",
+            step=record.steps,
+        )
+    ]

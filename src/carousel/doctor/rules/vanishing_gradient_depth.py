@@ -1,0 +1,53 @@
+"""The gradient shrinks on its way from the loss to the first layers, so that these do not learn.
+
+Compared are the gradients of the weights of the first third of the layers with those of the last, each relative to its
+weights: a step of gradient descent changes a weight in proportion to that.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from ..findings import Finding
+from ..record import LayerGradient, Record
+
+CODE = "vanishing-gradient-depth"
+EXPLAINS = ("too-deep-plain", "underfitting")
+
+LAYERS = 4
+FIRST = 20
+RATIO = 1e-3
+"""At the start; initializations that keep the variance stay above 0.05, sigmoid loses a factor of 4 a layer."""
+
+LASTING = 1e-2
+"""At the end: a network that has found its way out is healthy."""
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where the first layers get next to nothing, at the start and at the end."""
+    layers = record.layers_in_order()
+    if len(layers) < LAYERS or record.steps < FIRST:
+        return []
+    start = _ratio(layers, 0, FIRST)
+    end = _ratio(layers, record.steps * 3 // 4, record.steps)
+    if start is None or end is None or start > RATIO or end > LASTING:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            layers[0].name,
+            f"Relative to its weights, the gradient of the first layers is {start:.1g} times that of the last one "
+            f"({layers[-1].name}) in the first {FIRST} updates, and {end:.1g} times at the end.",
+            "Use ReLU with He initialization, or tanh with Xavier, in place of sigmoid; normalize (nn.BatchNorm1d, "
+            "nn.LayerNorm) or add skip connections.",
+        )
+    ]
+
+
+def _ratio(layers: list[LayerGradient], since: int, until: int) -> float | None:
+    """The gradient of the first third over that of the last layer, both relative to their weights."""
+    sizes = [
+        median([g / max(w, 1e-12) for step, g, w in layer.sizes if since <= step <= until] or [0.0]) for layer in layers
+    ]
+    return None if sizes[-1] == 0 else median(sizes[: max(1, len(sizes) // 3)]) / sizes[-1]

@@ -1,0 +1,193 @@
+"""Seeing a training run without editing it: PyTorch's own hooks, and patches of the few functions that have none.
+
+While a `Watch` is entered, every call of a module, an activation, a loss function, `backward`, `zero_grad` and an
+optimizer becomes an event for its listener. The patches call the original with the same arguments and give back what it gives;
+nothing here draws a random number or writes to a tensor.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+__all__ = ["LOSSES", "Listener", "Watch"]
+
+LOSSES = (
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "ctc_loss",
+    "cosine_embedding_loss", "margin_ranking_loss", "triplet_margin_loss",
+)  # fmt: skip
+"""Loss functions of `torch.nn.functional`."""
+
+
+ACTIVATIONS = {
+    **{(owner, name): "relu" for owner in (F, torch, Tensor) for name in ("relu", "relu_")},
+    **{(owner, name): kind for owner in (F, torch, Tensor) for kind in ("sigmoid", "tanh") for name in (kind,)},
+    **{(owner, f"{kind}_"): kind for owner in (torch, Tensor) for kind in ("sigmoid", "tanh")},
+}
+"""(where it lives, its name) -> which activation it is."""
+
+
+class Listener(Protocol):
+    """What is told of every event, in the order in which they happen."""
+
+    def enter(self, module: nn.Module) -> None:
+        """A module is called."""
+        ...
+
+    def activation(self, kind: str, output: Tensor) -> None:
+        """A function of `ACTIVATIONS` has made an output."""
+        ...
+
+    def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """A module has made an output."""
+        ...
+
+    def loss(self, kind: str, args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> None:
+        """A loss function has made a value."""
+        ...
+
+    def before_backward(self, roots: tuple[Tensor, ...]) -> None:
+        """Gradients are about to be made."""
+        ...
+
+    def after_backward(self, roots: tuple[Tensor, ...]) -> None:
+        """They are made."""
+        ...
+
+    def zero_grad(self) -> None:
+        """Gradients are about to be dropped by `zero_grad()` of an optimizer or module."""
+        ...
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An update is about to be made."""
+        ...
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """It is made."""
+        ...
+
+
+class Watch:
+    """While entered, tells `listener` what a training run in this process does.
+
+    Worker processes of data loaders, which inherit the patches by fork, are left alone, and so are calls inside calls
+    (a loss function that calls another) and other threads than the one that entered.
+
+    Args:
+        listener: the one to tell.
+
+    Example:
+        >>> class Count:
+        ...     steps = 0
+        ...     def after_step(self, optimizer): self.steps += 1
+        ...     def __getattr__(self, name): return lambda *_: None
+        >>> w = torch.nn.Parameter(torch.ones(1)); rule = torch.optim.SGD([w], 0.1)
+        >>> with Watch(Count()) as watch:
+        ...     (2 * w).sum().backward(); rule.step()
+        >>> watch.listener.steps
+        1
+    """
+
+    def __init__(self, listener: Any):
+        self.listener = listener
+        self._undo: list[Callable[[], None]] = []
+        self._local = threading.local()
+
+    def __enter__(self) -> Watch:
+        self._process, self._thread = os.getpid(), threading.get_ident()
+        tell = self.listener
+        self._undo += [
+            register_module_forward_pre_hook(lambda module, args: self._say(tell.enter, module)).remove,
+            register_module_forward_hook(
+                lambda module, args, output: self._say(tell.forward, module, args, output)
+            ).remove,
+            register_optimizer_step_pre_hook(lambda rule, *_: self._say(tell.before_step, rule)).remove,
+            register_optimizer_step_post_hook(lambda rule, *_: self._say(tell.after_step, rule)).remove,
+        ]
+        for name in LOSSES:
+            self._patch(F, name, functools.partial(self._loss, name))
+        for (owner, name), kind in ACTIVATIONS.items():
+            self._patch(owner, name, functools.partial(self._activation, kind))
+        for owner in (torch.optim.Optimizer, nn.Module):
+            self._patch(owner, "zero_grad", self._zero_grad)
+        self._patch(torch.autograd, "backward", self._backward)
+        self._patch(torch.autograd, "grad", self._backward)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    @property
+    def _awake(self) -> bool:
+        busy = getattr(self._local, "busy", False)
+        return not busy and os.getpid() == self._process and threading.get_ident() == self._thread
+
+    def _say(self, listener: Callable[..., None], *args: Any) -> None:
+        if self._awake:
+            self._local.busy = True
+            try:
+                with torch.no_grad():
+                    listener(*args)
+            finally:
+                self._local.busy = False
+
+    def _patch(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
+        original, own = getattr(owner, name), name in vars(owner)
+
+        @functools.wraps(original)
+        def patched(*args: Any, **keywords: Any) -> Any:
+            if torch.compiler.is_compiling():  # the compiler follows the original
+                return original(*args, **keywords)
+            return around(original, args, keywords)
+
+        setattr(owner, name, patched)
+        self._undo.append(lambda: setattr(owner, name, original) if own else delattr(owner, name))
+
+    def _loss(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if getattr(self._local, "inside", False):
+            return original(*args, **keywords)
+        value = self._alone(original, args, keywords)
+        self._say(self.listener.loss, kind, args, keywords, value)
+        return value
+
+    def _activation(
+        self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
+        if getattr(self._local, "inside", False):
+            return original(*args, **keywords)
+        output = self._alone(original, args, keywords)
+        if isinstance(output, Tensor):
+            self._say(self.listener.activation, kind, output)
+        return output
+
+    def _alone(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Call a function; what it calls in turn is no event of its own."""
+        self._local.inside = True
+        try:
+            return original(*args, **keywords)
+        finally:
+            self._local.inside = False
+
+    def _zero_grad(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        self._say(self.listener.zero_grad)
+        return original(*args, **keywords)
+
+    def _backward(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        given = args[0] if args else keywords.get("tensors", keywords.get("outputs", ()))
+        roots = (given,) if isinstance(given, Tensor) else tuple(given)
+        self._say(self.listener.before_backward, roots)
+        result = original(*args, **keywords)
+        self._say(self.listener.after_backward, roots)
+        return result
