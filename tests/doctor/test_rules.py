@@ -87,6 +87,23 @@ class Detached(nn.Module):
         return self.head(torch.relu(self.body(x)).detach())
 
 
+class Blocks(nn.Module):
+    """A deep sum; each block adds `scale` times as much as there is."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale, self.head = scale, nn.Linear(32, CLASSES)
+        self.layers = nn.ModuleList(nn.Linear(n, 32) for n in [8, *[32] * 30])
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layers[0](x)
+        for layer in self.layers[1:]:
+            x = x + self.scale * torch.relu(layer(x))
+        return self.head(x)
+
+
 class InAList(nn.Module):
     def __init__(self, registered: bool) -> None:
         super().__init__()
@@ -168,6 +185,7 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
+    "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
     "overfitting": lambda: noise(mlp(width=256), epochs=40),
@@ -188,6 +206,7 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "tanh as it comes": lambda: Run(mlp(nn.Tanh()), *blobs()),
     "sparse but living": lambda: Run(mlp(width=64), *blobs()),
     "deep with batch norm": lambda: Run(deep(nn.Sigmoid, norm=True), *blobs()),
+    "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
     "deep tanh, Xavier": lambda: Run(deep(nn.Tanh, xavier=True), *blobs()),
     "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted),
     "imbalance, easy": lambda: Run(mlp(out=2), *rare(0.04, apart=True), epochs=8),

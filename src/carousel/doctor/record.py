@@ -7,6 +7,7 @@ then ever more seldom (`Record.looks`).
 from __future__ import annotations
 
 import math
+import statistics
 import weakref
 from collections import Counter
 from dataclasses import dataclass, field
@@ -123,6 +124,7 @@ class ActivationSeen:
         module: the module in which it is called, None outside of all.
         ordinal: which of the calls in it.
         alive: (step, samples, units that were not zero on all of them); neighbors are joined when there are many.
+        sizes: (step, root mean square of the outputs).
         limits: (step, share of the outputs near a limit of the function, where its derivative is below a tenth of its
             greatest).
     """
@@ -131,12 +133,14 @@ class ActivationSeen:
     module: ModuleSeen | None
     ordinal: int
     alive: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    sizes: list[tuple[int, float]] = field(default_factory=list)
     limits: list[tuple[int, float]] = field(default_factory=list)
 
     def see(self, step: int, output: Tensor) -> None:
         """Add one output."""
         unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
         rows = output.movedim(unit, -1).reshape(-1, output.shape[unit])
+        self.sizes.append((step, float(rows.float().square().mean().sqrt())))
         if self.kind == "relu":
             mask = (rows != 0).any(0).cpu()
             if self.alive and len(self.alive[-1][2]) != len(mask):
@@ -432,6 +436,19 @@ class Record:
         for layer in self.layers.values():
             by_owner.setdefault(layer.owner, []).append(layer)
         return sorted(max(by_owner.values(), key=len, default=[]), key=lambda layer: layer.order)
+
+    def depth_ratio(self, since: int, until: int) -> float | None:
+        """The gradient of the first third of the layers over that of the last, both relative to their weights.
+
+        Medians over the layers and over the steps `since` to `until`; None where there is no such number.
+        """
+        sizes = []
+        for layer in self.layers_in_order():
+            there = [g / max(w, 1e-12) for step, g, w in layer.sizes if since <= step <= until and math.isfinite(g)]
+            sizes.append(statistics.median(there or [0.0]))
+        if not sizes or sizes[-1] == 0:
+            return None
+        return statistics.median(sizes[: max(1, len(sizes) // 3)]) / sizes[-1]
 
     def place_of(self, seen: ActivationSeen) -> str:
         """In words."""

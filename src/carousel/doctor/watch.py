@@ -1,8 +1,8 @@
 """Seeing a training run without editing it: PyTorch's own hooks, and patches of the few functions that have none.
 
 While a `Watch` is entered, every call of a module, an activation, a loss function, `backward`, `zero_grad` and an
-optimizer becomes an event for its listener. The patches call the original with the same arguments and give back what it gives;
-nothing here draws a random number or writes to a tensor.
+optimizer becomes an event for its listener. The patches call the original with the same arguments and give back what it
+gives; nothing here draws a random number or writes to a tensor.
 """
 
 from __future__ import annotations

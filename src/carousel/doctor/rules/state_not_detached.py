@@ -20,8 +20,8 @@ def findings(record: Record) -> list[Finding]:
             CODE,
             "error",
             f"backward() number {record.backwards + 1}",
-            "The graph of this backward pass reaches back into one that was used before: something that was made before "
-            "the last update, such as the state of a recurrent network, is used again with its history.",
+            "The graph of this backward pass reaches back into one that was used before: something that was made "
+            "before the last update, such as the state of a recurrent network, is used again with its history.",
             "Detach the state before the next batch: state = state.detach(); of an LSTM "
             "state = tuple(s.detach() for s in state).",
             step=record.steps,

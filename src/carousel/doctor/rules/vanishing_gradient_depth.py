@@ -6,10 +6,8 @@ weights: a step of gradient descent changes a weight in proportion to that.
 
 from __future__ import annotations
 
-from statistics import median
-
 from ..findings import Finding
-from ..record import LayerGradient, Record
+from ..record import Record
 
 CODE = "vanishing-gradient-depth"
 EXPLAINS = ("too-deep-plain", "underfitting")
@@ -28,8 +26,8 @@ def findings(record: Record) -> list[Finding]:
     layers = record.layers_in_order()
     if len(layers) < LAYERS or record.steps < FIRST:
         return []
-    start = _ratio(layers, 0, FIRST)
-    end = _ratio(layers, record.steps * 3 // 4, record.steps)
+    start = record.depth_ratio(0, FIRST)
+    end = record.depth_ratio(record.steps * 3 // 4, record.steps)
     if start is None or end is None or start > RATIO or end > LASTING:
         return []
     return [
@@ -43,11 +41,3 @@ def findings(record: Record) -> list[Finding]:
             "nn.LayerNorm) or add skip connections.",
         )
     ]
-
-
-def _ratio(layers: list[LayerGradient], since: int, until: int) -> float | None:
-    """The gradient of the first third over that of the last layer, both relative to their weights."""
-    sizes = [
-        median([g / max(w, 1e-12) for step, g, w in layer.sizes if since <= step <= until] or [0.0]) for layer in layers
-    ]
-    return None if sizes[-1] == 0 else median(sizes[: max(1, len(sizes) // 3)]) / sizes[-1]

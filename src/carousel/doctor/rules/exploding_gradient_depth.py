@@ -1,0 +1,47 @@
+"""The signal grows from layer to layer, and the gradient as much on its way back: the first loss is huge, no step fits.
+
+Typical of deep sums without scaling, where each block adds as much as there is, and of weights that are too large. The
+gradient of a weight is the product of the signal in front of it and the gradient behind it, and so may be the same in
+all layers, and huge in all; so the growth is measured on the signal.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+from ..findings import Finding
+from ..record import ActivationSeen, Record
+
+CODE = "exploding-gradient-depth"
+EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations")
+
+LAYERS = 4
+FIRST = 5
+GROWTH = 1e3
+"""Of the outputs of activations, from the first to the last; where initialization keeps the variance it is below 10."""
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where the outputs grow by orders of magnitude through depth, at the start."""
+    sizes = [(seen, median(early)) for seen in record.activations.values() if (early := _early(seen))]
+    if len(sizes) < LAYERS or sizes[0][1] == 0 or sizes[-1][1] < GROWTH * sizes[0][1]:
+        return []
+    (first, small), (last, large) = sizes[0], sizes[-1]
+    loss = f" The first loss was {record.losses[0][1]:.3g}." if record.losses else ""
+    return [
+        Finding(
+            CODE,
+            "error",
+            record.place_of(last),
+            f"In the first {FIRST} updates the outputs grew from {small:.2g} ({record.place_of(first)}) to {large:.2g} "
+            f"({record.place_of(last)}) through {len(sizes)} activations, and gradients grow as much on the way back."
+            f"{loss}",
+            "Scale what each block adds (x + 0.1 * f(x), or start its last weights at zero), normalize in the blocks "
+            "(nn.LayerNorm, nn.BatchNorm1d), and initialize with He or Xavier.",
+        )
+    ]
+
+
+def _early(seen: ActivationSeen) -> list[float]:
+    return [size for step, size in seen.sizes if step < FIRST and math.isfinite(size)]
