@@ -141,6 +141,15 @@ def scaled(net: nn.Module, scale: float, bias: float = 0.0) -> nn.Module:
     return net
 
 
+def filled(net: nn.Sequential, *values: float | None) -> nn.Sequential:
+    """With constant weights, where a value is given."""
+    layers = [module for module in net if isinstance(module, nn.Linear)]
+    for layer, value in zip(layers, values, strict=True):
+        if value is not None:
+            nn.init.constant_(layer.weight, value)
+    return net
+
+
 def deep(activation: type[nn.Module], *, xavier: bool = False, norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n in [8, *[32] * 7]:
@@ -185,6 +194,7 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
+    "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
@@ -206,6 +216,7 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "tanh as it comes": lambda: Run(mlp(nn.Tanh()), *blobs()),
     "sparse but living": lambda: Run(mlp(width=64), *blobs()),
     "deep with batch norm": lambda: Run(deep(nn.Sigmoid, norm=True), *blobs()),
+    "last layer zero": lambda: Run(filled(mlp(nn.Tanh()), None, 0.0), *blobs()),
     "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
     "deep tanh, Xavier": lambda: Run(deep(nn.Tanh, xavier=True), *blobs()),
     "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted),

@@ -162,12 +162,16 @@ class LayerGradient:
         name: its path.
         owner: the class of the outermost module.
         order: the number of its module.
+        units: rows of the weight.
+        alike: at the first update all rows were the same, and not zero.
         sizes: (step, root mean square of its gradient, of itself).
     """
 
     name: str
     owner: str
     order: int
+    units: int
+    alike: bool
     sizes: list[tuple[int, float, float]] = field(default_factory=list)
 
 
@@ -408,7 +412,12 @@ class Record:
         assert p.grad is not None
         if p.grad.is_sparse or isinstance(module, nn.Embedding):
             return
-        layer = self.layers.setdefault(id(p), LayerGradient(name, owner, self._modules[id(module)].number))
+        layer = self.layers.get(id(p))
+        if layer is None:
+            rows = p.detach().flatten(1)
+            alike = self.steps == 0 and len(rows) > 1 and bool((rows == rows[0]).all()) and bool((rows != 0).any())
+            number = self._modules[id(module)].number
+            layer = self.layers[id(p)] = LayerGradient(name, owner, number, len(rows), alike)
         sizes = [float(t.detach().float().square().mean().sqrt()) for t in (p.grad, p)]
         layer.sizes.append((self.steps, sizes[0], sizes[1]))
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from ..findings import Finding
 from ..record import Record
 from . import (
+    bad_init,
     class_imbalance,
     dead_relu,
     double_softmax,
@@ -37,6 +38,7 @@ RULES: tuple[ModuleType, ...] = (
     missing_zero_grad,
     parameters_not_training,
     train_eval_mode,
+    bad_init,
     exploding_gradient_depth,
     saturated_activations,
     dead_relu,
