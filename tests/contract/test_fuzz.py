@@ -65,6 +65,12 @@ def test_random_cells(seed: int) -> None:
     _check(seed, 3, kind=seed % 4)  # of one kind, because a program is compiled for each
 
 
+@pytest.mark.parametrize("seed", [103, 160])
+def test_what_random_cells_have_found(seed: int) -> None:
+    """The derivative of a norm at zero; an output that no state and no loop has a part in."""
+    _check(seed, VARIATIONS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_thousands_of_random_cells(fold: int) -> None:

@@ -311,8 +311,9 @@ def _run(program: Program, cell: Cell, sequence: Sequence, rounded: torch.dtype 
     shape = Shape(time, batch, tuple(rows), len(vectors), len(matrices), bool(states))
     collected, lines = run_loop(program, shape, [*rows.values(), *vectors, *matrices, *states], sequence.recompute)
 
-    output = collected[0]
-    if analyzed.behind is not None:
+    if analyzed.behind is None:
+        output = collected[0]
+    else:
 
         def late(name: tuple) -> Tensor:
             return collected[name[1]].reshape(time * batch, -1) if name[0] == "collected" else leaf(name)

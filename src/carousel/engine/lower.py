@@ -339,7 +339,14 @@ def _norm(trace: Trace, a: RowTensor, p: float = 2, dim: Any = None, keepdim: bo
     if p != 2:
         raise ObstacleError(f"there is no rule for a vector norm of order {p}")
     square = _pointwise(trace, lambda e, v: e("mul", v, v), (a,), {})
-    return _pointwise(trace, plain("sqrt"), (_reduced(trace, "sum", square, dim, keepdim),), {})
+    total = _reduced(trace, "sum", square, dim, keepdim)
+    return _pointwise(trace, _root, (total,), {})
+
+
+def _root(e: Any, total: Any) -> Any:
+    """The square root with a derivative of zero at zero, as PyTorch's norms have it."""
+    none = e("eq", total, 0.0)
+    return e("where", none, 0.0, e("sqrt", e("where", none, 1.0, total)))
 
 
 def _softmax(trace: Trace, a: RowTensor, dim: int, half: bool = False) -> RowTensor:
