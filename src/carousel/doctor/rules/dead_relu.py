@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import reduce
 
 from ..findings import Finding
-from ..record import ActivationSeen, Record
+from ..record import Record
+from ..seen import ActivationSeen
 
 CODE = "dead-relu"
 EXPLAINS = ("vanishing-gradient-depth", "parameters-not-training", "underfitting")
@@ -17,7 +18,7 @@ SAMPLES = 300
 """Samples in the last half of the run, so that "all" means something."""
 
 SHARE = 0.6
-"""Of a layer's units. Overparametrized networks learn well with a third of their units silent."""
+"""Of a layer's units: more than half, since a network with units to spare learns without some; chosen, not measured."""
 
 NEARLY_ALL = 0.9
 

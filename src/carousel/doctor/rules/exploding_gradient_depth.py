@@ -11,7 +11,8 @@ import math
 from statistics import median
 
 from ..findings import Finding
-from ..record import ActivationSeen, Record
+from ..record import Record
+from ..seen import ActivationSeen
 
 CODE = "exploding-gradient-depth"
 EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations")
@@ -19,7 +20,7 @@ EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations")
 LAYERS = 4
 FIRST = 5
 GROWTH = 1e3
-"""Of the outputs of activations, from the first to the last; where initialization keeps the variance it is below 10."""
+"""Of the outputs, from the first activation to the last. Initialization that keeps the variance has about 1; chosen."""
 
 
 def findings(record: Record) -> list[Finding]:

@@ -6,7 +6,8 @@ Frozen on purpose (`requires_grad` false) is no fault, nor is a part of the netw
 from __future__ import annotations
 
 from ..findings import Finding
-from ..record import ParameterSeen, Record
+from ..record import Record
+from ..seen import ParameterSeen
 
 CODE = "parameters-not-training"
 EXPLAINS = ("underfitting",)

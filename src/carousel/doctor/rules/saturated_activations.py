@@ -15,7 +15,7 @@ CODE = "saturated-activations"
 EXPLAINS = ("vanishing-gradient-depth", "exploding-gradient-depth", "underfitting")
 
 SHARE = 0.5
-"""Of a layer's outputs. With weights of the usual scale it is below 0.1 at the start."""
+"""Of a layer's outputs: the most of them; chosen."""
 
 FIRST = 5
 """Updates that count as the start."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..findings import Finding
-from ..record import Labels, Record
+from ..record import Record
+from ..seen import Labels
 
 CODE = "unshuffled-data"
 EXPLAINS = ()
@@ -18,7 +19,7 @@ LEAST = 12
 """Batches looked at."""
 
 VARIETY = 0.6
-"""Classes in a batch over those expected at random: shuffled batches of eight samples and more are above 0.9."""
+"""Classes in a batch over those expected at random, which is 1 for shuffled batches but for chance; chosen."""
 
 ALIKE = 0.5
 """Share of neighboring batches with the same commonest class; at random it is that class's share, or a little more."""

@@ -1,0 +1,201 @@
+"""What a record holds of one module, parameter, activation, loss or optimizer."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "ActivationSeen",
+    "Labels",
+    "LayerGradient",
+    "LossCalls",
+    "ModuleSeen",
+    "NonFinite",
+    "ParameterSeen",
+    "Updates",
+]
+
+
+@dataclass
+class ModuleSeen:
+    """A module that was called. What the rules ask is noted while it lives: at the end of a script it may be gone.
+
+    Attributes:
+        reference: the module, as long as the script keeps it.
+        kind: the name of its class.
+        number: how many modules were called before it.
+        name: its path from the outermost module.
+        noisy: "dropout" or "batch norm", if it is one that does something.
+        learning, evaluating: how often it was called with gradients wanted, and without.
+        learning_in_eval: of `learning`, in evaluation mode.
+        evaluating_in_training: of `evaluating`, in training mode.
+    """
+
+    reference: weakref.ref[nn.Module]
+    kind: str
+    number: int
+    name: str
+    noisy: str | None
+    learning: int = 0
+    evaluating: int = 0
+    learning_in_eval: int = 0
+    evaluating_in_training: int = 0
+
+
+@dataclass
+class ParameterSeen:
+    """A parameter that a called module has.
+
+    Attributes:
+        name: its path from the outermost module.
+        owner: the class of that module.
+        shape: its shape.
+        wanted: whether it required a gradient, at the last look.
+        gradients: before how many of the looked-into updates it had one.
+        held: an optimizer has it.
+        called: its module was called to learn.
+    """
+
+    name: str
+    owner: str
+    shape: tuple[int, ...]
+    wanted: bool
+    called: bool = False
+    gradients: int = 0
+    held: bool = False
+
+
+@dataclass
+class LossCalls:
+    """The calls of one kind of loss function with gradients wanted.
+
+    Attributes:
+        count: how often.
+        looked: of these, how often the numbers were looked at.
+        probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
+        log_probabilities: the same of its exponential.
+        classes: elements of a row, 0 where there are no rows.
+    """
+
+    kind: str
+    count: int = 0
+    looked: int = 0
+    probabilities: int = 0
+    log_probabilities: int = 0
+    classes: int = 0
+
+
+@dataclass
+class Labels:
+    """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
+
+    Attributes:
+        weighted: the loss was told weights of classes.
+        batches: (step, samples of each class, how many of these were recognized), of the counted batches.
+    """
+
+    weighted: bool = False
+    batches: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+
+    def totals(self, since: int = 0) -> tuple[Tensor, Tensor]:
+        """Samples and recognized ones by class, from step `since` on."""
+        chosen = [(seen, right) for step, seen, right in self.batches if step >= since]
+        size = max((len(seen) for seen, _ in chosen), default=0)
+        sums = torch.zeros(2, size, dtype=torch.long)
+        for seen, right in chosen:
+            sums[0, : len(seen)] += seen
+            sums[1, : len(right)] += right
+        return sums[0], sums[1]
+
+
+@dataclass
+class ActivationSeen:
+    """One activation function at one place of the network.
+
+    Attributes:
+        kind: "relu", "sigmoid" or "tanh".
+        module: the module in which it is called, None outside of all.
+        ordinal: which of the calls in it.
+        alive: (step, samples, units that were not zero on all of them); neighbors are joined when there are many.
+        sizes: (step, root mean square of the outputs).
+        limits: (step, share of the outputs near a limit of the function, where its derivative is below a tenth of its
+            greatest).
+    """
+
+    kind: str
+    module: ModuleSeen | None
+    ordinal: int
+    alive: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    sizes: list[tuple[int, float]] = field(default_factory=list)
+    limits: list[tuple[int, float]] = field(default_factory=list)
+
+    def see(self, step: int, output: Tensor) -> None:
+        """Add one output."""
+        unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
+        rows = output.movedim(unit, -1).reshape(-1, output.shape[unit])
+        self.sizes.append((step, float(rows.float().square().mean().sqrt())))
+        if self.kind == "relu":
+            mask = (rows != 0).any(0).cpu()
+            if self.alive and len(self.alive[-1][2]) != len(mask):
+                return
+            self.alive.append((step, len(rows), mask))
+            if len(self.alive) > 64:
+                joined = [(b[0], a[1] + b[1], a[2] | b[2]) for a, b in pairwise(self.alive)][::2]
+                self.alive = joined if len(self.alive) % 2 == 0 else [*joined, self.alive[-1]]
+        else:
+            y = rows if self.kind == "tanh" else 2 * rows - 1
+            self.limits.append((step, float((1 - y * y < 0.1).float().mean())))
+
+
+@dataclass
+class LayerGradient:
+    """The weight of a layer, in the order in which layers are called.
+
+    Attributes:
+        name: its path.
+        owner: the class of the outermost module.
+        order: the number of its module.
+        units: rows of the weight.
+        alike: at the first update all rows were the same, and not zero.
+        sizes: (step, root mean square of its gradient, of itself).
+    """
+
+    name: str
+    owner: str
+    order: int
+    units: int
+    alike: bool
+    sizes: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+@dataclass
+class Updates:
+    """Of one optimizer.
+
+    Attributes:
+        kind: its class.
+        held: its parameters.
+        fresh: updates whose gradients were made from nothing.
+        carried: updates whose gradients were added to those that the update before had used.
+        used: its gradients have been used, and are still there.
+    """
+
+    kind: str
+    held: list[Tensor] = field(default_factory=list)
+    fresh: int = 0
+    carried: int = 0
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first value that is no number, and what made it."""
+
+    step: int
+    where: str
+    what: str
