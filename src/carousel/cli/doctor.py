@@ -58,21 +58,19 @@ def _doctor(
 
 
 def _examine(script: str, arguments: list[str], module: bool, json: str | None) -> int:
-    from ..doctor import Record, Watch, diagnose, run_script
+    from ..doctor import Doctor, run_script
 
-    record = Record()
+    doctor = Doctor()
     target = None if json is None else Path(json).resolve()  # the script may change the working directory
-    with Watch(record):
+    with doctor:
         outcome = run_script(script, arguments, module=module)
-    record.error = outcome.error
-    findings = diagnose(record)
+        doctor.record.error = outcome.error
     sys.stdout.flush()
     if target is not None:
-        content = {"findings": [f.to_dict() for f in findings], "steps": record.steps}
         part = target.with_name(target.name + ".part")
-        part.write_text(json_format.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json_format.dumps(doctor.to_dict(), indent=1) + "\n", encoding="utf-8")
         part.replace(target)
-    print(_report(findings, record.steps), file=sys.stderr)
+    print(_report(doctor.findings, doctor.record.steps), file=sys.stderr)
     return outcome.code
 
 

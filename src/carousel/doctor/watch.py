@@ -39,7 +39,7 @@ ACTIVATIONS = {
 
 
 class Listener(Protocol):
-    """What is told of every event, in the order in which they happen."""
+    """What is told of every event, in the order in which they happen. A listener may leave out what it needs not."""
 
     def enter(self, module: nn.Module) -> None:
         """A module is called."""
@@ -78,42 +78,46 @@ class Listener(Protocol):
         ...
 
 
+EVENTS = tuple(name for name in vars(Listener) if not name.startswith("_"))
+
+
 class Watch:
-    """While entered, tells `listener` what a training run in this process does.
+    """While entered, tells its listeners what a training run in this process does.
 
     Worker processes of data loaders, which inherit the patches by fork, are left alone, and so are calls inside calls
     (a loss function that calls another) and other threads than the one that entered.
 
     Args:
-        listener: the one to tell.
+        listeners: the ones to tell, in this order; events that one has no method for are not its own.
 
     Example:
         >>> class Count:
         ...     steps = 0
         ...     def after_step(self, optimizer): self.steps += 1
-        ...     def __getattr__(self, name): return lambda *_: None
         >>> w = torch.nn.Parameter(torch.ones(1)); rule = torch.optim.SGD([w], 0.1)
-        >>> with Watch(Count()) as watch:
+        >>> count = Count()
+        >>> with Watch(count):
         ...     (2 * w).sum().backward(); rule.step()
-        >>> watch.listener.steps
+        >>> count.steps
         1
     """
 
-    def __init__(self, listener: Any):
-        self.listener = listener
+    def __init__(self, *listeners: Any):
+        self._tell = {
+            name: [getattr(listener, name) for listener in listeners if hasattr(listener, name)] for name in EVENTS
+        }
         self._undo: list[Callable[[], None]] = []
         self._local = threading.local()
 
     def __enter__(self) -> Watch:
         self._process, self._thread = os.getpid(), threading.get_ident()
-        tell = self.listener
         self._undo += [
-            register_module_forward_pre_hook(lambda module, args: self._say(tell.enter, module)).remove,
+            register_module_forward_pre_hook(lambda module, args: self._say("enter", module)).remove,
             register_module_forward_hook(
-                lambda module, args, output: self._say(tell.forward, module, args, output)
+                lambda module, args, output: self._say("forward", module, args, output)
             ).remove,
-            register_optimizer_step_pre_hook(lambda rule, *_: self._say(tell.before_step, rule)).remove,
-            register_optimizer_step_post_hook(lambda rule, *_: self._say(tell.after_step, rule)).remove,
+            register_optimizer_step_pre_hook(lambda rule, *_: self._say("before_step", rule)).remove,
+            register_optimizer_step_post_hook(lambda rule, *_: self._say("after_step", rule)).remove,
         ]
         for name in LOSSES:
             self._patch(F, name, functools.partial(self._loss, name))
@@ -134,12 +138,13 @@ class Watch:
         busy = getattr(self._local, "busy", False)
         return not busy and os.getpid() == self._process and threading.get_ident() == self._thread
 
-    def _say(self, listener: Callable[..., None], *args: Any) -> None:
-        if self._awake:
+    def _say(self, event: str, *args: Any) -> None:
+        if self._tell[event] and self._awake:
             self._local.busy = True
             try:
                 with torch.no_grad():
-                    listener(*args)
+                    for listener in self._tell[event]:
+                        listener(*args)
             finally:
                 self._local.busy = False
 
@@ -159,7 +164,7 @@ class Watch:
         if getattr(self._local, "inside", False):
             return original(*args, **keywords)
         value = self._alone(original, args, keywords)
-        self._say(self.listener.loss, kind, args, keywords, value)
+        self._say("loss", kind, args, keywords, value)
         return value
 
     def _activation(
@@ -169,7 +174,7 @@ class Watch:
             return original(*args, **keywords)
         output = self._alone(original, args, keywords)
         if isinstance(output, Tensor):
-            self._say(self.listener.activation, kind, output)
+            self._say("activation", kind, output)
         return output
 
     def _alone(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -181,13 +186,13 @@ class Watch:
             self._local.inside = False
 
     def _zero_grad(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        self._say(self.listener.zero_grad)
+        self._say("zero_grad")
         return original(*args, **keywords)
 
     def _backward(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         given = args[0] if args else keywords.get("tensors", keywords.get("outputs", ()))
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
-        self._say(self.listener.before_backward, roots)
+        self._say("before_backward", roots)
         result = original(*args, **keywords)
-        self._say(self.listener.after_backward, roots)
+        self._say("after_backward", roots)
         return result
