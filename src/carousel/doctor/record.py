@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .lab import Lab
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
 
 __all__ = ["Record"]
@@ -44,6 +45,7 @@ class Record:
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
+        lab: for experiments, if they are wanted.
     """
 
     steps: int = 0
@@ -61,6 +63,7 @@ class Record:
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
+    lab: Lab | None = None
     looked: int = 0
     _modules: dict[int, ModuleSeen] = field(default_factory=dict)
     _named_of: int = 0
@@ -181,7 +184,7 @@ class Record:
         right = torch.bincount(label[label == guess], minlength=classes).cpu()
         of.batches.append((self.steps, seen, right))
 
-    def before_backward(self, roots: tuple[Tensor, ...]) -> None:
+    def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
         for of in self.updates.values():
             if of.used and not any(p.grad is not None and bool(p.grad.count_nonzero()) for p in of.held):
@@ -266,6 +269,19 @@ class Record:
         for layer in self.layers.values():
             by_owner.setdefault(layer.owner, []).append(layer)
         return sorted(max(by_owner.values(), key=len, default=[]), key=lambda layer: layer.order)
+
+    def course(self) -> list[tuple[int, float]]:
+        """(step, loss): the mean of the scalars from which the gradients of an update were made."""
+        by_step: dict[int, list[float]] = {}
+        for step, value in self.losses:
+            by_step.setdefault(step, []).append(value)
+        return [(step, statistics.fmean(values)) for step, values in by_step.items()]
+
+    def last_loss(self) -> float:
+        """The median of the last tenth of the run, infinite where that is no number."""
+        values = [value for _, value in self.course()]
+        last = statistics.median(values[-max(5, len(values) // 10) :]) if values else math.inf
+        return last if math.isfinite(last) else math.inf
 
     def depth_ratio(self, since: int, until: int) -> float | None:
         """The gradient of the first third of the layers over that of the last, both relative to their weights.

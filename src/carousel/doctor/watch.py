@@ -57,8 +57,14 @@ class Listener(Protocol):
         """A loss function has made a value."""
         ...
 
-    def before_backward(self, roots: tuple[Tensor, ...]) -> None:
-        """Gradients are about to be made."""
+    def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
+        """Gradients are about to be made.
+
+        Args:
+            roots: the tensors that they begin from.
+            how: "plain", "weighted" (with gradients given) or "returned" (not left on the parameters).
+            retain: the graph stays.
+        """
         ...
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
@@ -125,8 +131,8 @@ class Watch:
             self._patch(owner, name, functools.partial(self._activation, kind))
         for owner in (torch.optim.Optimizer, nn.Module):
             self._patch(owner, "zero_grad", self._zero_grad)
-        self._patch(torch.autograd, "backward", self._backward)
-        self._patch(torch.autograd, "grad", self._backward)
+        for name in ("backward", "grad"):
+            self._patch(torch.autograd, name, functools.partial(self._backward, name))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,10 +195,20 @@ class Watch:
         self._say("zero_grad")
         return original(*args, **keywords)
 
-    def _backward(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _backward(
+        self, name: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
         given = args[0] if args else keywords.get("tensors", keywords.get("outputs", ()))
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
-        self._say("before_backward", roots)
+        weights = args[1] if len(args) > 1 else keywords.get("grad_tensors")
+        how = "returned" if name == "grad" else "plain" if _is_nothing(weights) else "weighted"
+        create = (args[3] if len(args) > 3 else keywords.get("create_graph")) or False
+        retain = args[2] if len(args) > 2 else keywords.get("retain_graph")
+        self._say("before_backward", roots, how, create if retain is None else bool(retain))
         result = original(*args, **keywords)
         self._say("after_backward", roots)
         return result
+
+
+def _is_nothing(weights: Any) -> bool:
+    return weights is None or (isinstance(weights, list | tuple) and all(w is None for w in weights))

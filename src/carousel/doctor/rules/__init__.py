@@ -17,6 +17,8 @@ from . import (
     dead_relu,
     double_softmax,
     exploding_gradient_depth,
+    lr_too_high,
+    lr_too_low,
     missing_zero_grad,
     non_finite,
     overfitting,
@@ -41,24 +43,32 @@ RULES: tuple[ModuleType, ...] = (
     bad_init,
     exploding_gradient_depth,
     saturated_activations,
+    lr_too_high,
     dead_relu,
     vanishing_gradient_depth,
     unshuffled_data,
+    lr_too_low,
     class_imbalance,
     overfitting,
     non_finite,
 )
+"""Causes before what follows from them: a rule explains only those behind it."""
 
 
 def diagnose(record: Record) -> list[Finding]:
     """What is wrong, the worst first; what another fault explains is listed under it."""
     found = [(rule, finding) for rule in RULES for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
-    explained = {code: rule.CODE for rule in RULES if rule.CODE in codes for code in rule.EXPLAINS if code in codes}
+    order = {rule.CODE: number for number, rule in enumerate(RULES)}
+    explained: dict[str, str] = {}
+    for rule in RULES:
+        for code in rule.EXPLAINS if rule.CODE in codes else ():
+            if code in codes and order[code] > order[rule.CODE]:
+                explained.setdefault(code, explained.get(rule.CODE, rule.CODE))
     shown = []
     for rule, finding in found:
         if finding.code not in explained:
             under = tuple(code for code, cause in explained.items() if cause == rule.CODE)
             shown.append(replace(finding, consequences=under))
-    order = ["error", "warning", "note"]
-    return sorted(shown, key=lambda finding: order.index(finding.severity))
+    severities = ["error", "warning", "note"]
+    return sorted(shown, key=lambda finding: severities.index(finding.severity))

@@ -1,0 +1,231 @@
+"""Small experiments with copies of the network: what would have come of the run with one thing changed?
+
+A `Lab` keeps the first steps of a run as tapes, and the weights from which it began. An experiment begins from these
+weights, trains on the recorded batches with one thing changed, and compares the loss on recorded batches that it has
+not trained on. It takes place in a forked child (`apart`), so that it can change nothing in the run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .apart import Trouble, can_fork, run_apart
+from .tape import Change, Recorder, Tape
+
+__all__ = ["Lab", "LearningRates"]
+
+UPDATES = 60
+"""Of a trial: enough to see a loss fall, few enough to cost little."""
+
+HELD_OUT = 4
+"""Every so many of the tapes is kept for the comparison."""
+
+LEAST_TAPES = 8
+
+SHARE = 0.3
+"""Of the time of the run that all experiments together may take, beside `SECONDS`."""
+
+SECONDS = 2.0
+
+FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
+"""Of the learning rate, in the order of importance."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """What a few updates from the start make of the loss.
+
+    Attributes:
+        updates: how many.
+        start: the loss on held-out batches at the start.
+        after: by factor of the learning rate, the loss behind the updates; infinite where it was no number.
+    """
+
+    updates: int
+    start: float
+    after: dict[float, float]
+
+
+class Lab:
+    """A listener for `Watch` that makes experiments possible.
+
+    Attributes:
+        recorder: its tapes.
+        optimizer: the one of the run.
+        peak: the greatest learning rate of each parameter group.
+        troubles: what went wrong in experiments.
+    """
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.peak: list[float] = []
+        self.troubles: list[str] = []
+        self._several = False
+        self._weights: list[tuple[Tensor, Tensor]] = []
+        self._state: dict[str, Any] = {}
+        self._began = self._ended = time.monotonic()
+        self._spent = 0.0
+        self._known: dict[str, Any] = {}
+
+    # events
+
+    def enter(self, module: nn.Module) -> None:
+        """For the recorder."""
+        self.recorder.enter(module)
+
+    def zero_grad(self) -> None:
+        """For the recorder."""
+        self.recorder.zero_grad()
+
+    def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
+        """For the recorder."""
+        self.recorder.before_backward(roots, how, retain)
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep the weights of the start."""
+        rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
+        if self.optimizer is None:
+            self.optimizer, self.peak, self._began = optimizer, rates, time.monotonic()
+            self._weights = [(p, p.detach().clone()) for group in optimizer.param_groups for p in group["params"]]
+            self._state = copy.deepcopy(optimizer.state_dict())
+        elif optimizer is not self.optimizer:
+            self._several = True
+        elif len(rates) == len(self.peak):
+            self.peak = [max(pair) for pair in zip(self.peak, rates, strict=True)]
+        self.recorder.before_step(optimizer)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """For the recorder."""
+        self._ended = time.monotonic()
+        self.recorder.after_step(optimizer)
+
+    def close(self) -> None:
+        """The watch has ended."""
+        self.recorder.close()
+
+    # what there is
+
+    @property
+    def why_not(self) -> str | None:
+        """In words, why no experiment is possible; None if one is."""
+        if not can_fork():
+            return "the process cannot be copied, on this system or while a device is in use"
+        if self._several:
+            return "several optimizers update the network"
+        if len(self.tapes) < LEAST_TAPES:
+            return self.recorder.why_not or f"fewer than {LEAST_TAPES} updates were made"
+        return None
+
+    @property
+    def tapes(self) -> list[Tape]:
+        """Those that can be replayed."""
+        return [tape for tape in self.recorder.tapes if tape.fresh]
+
+    @property
+    def place(self) -> str:
+        """Where the script makes its optimizer."""
+        return f"the learning rate of {type(self.optimizer).__name__}"
+
+    def rate_text(self, factor: float = 1.0) -> str:
+        """The peak learning rate, times a factor."""
+        return " and ".join(f"lr={factor * rate:g}" for rate in dict.fromkeys(self.peak))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {name: vars(value) for name, value in self._known.items() if value is not None}
+        return {"why_not": self.why_not, "tapes": len(self.tapes), "seconds": self._spent, **found}
+
+    # experiments
+
+    def learning_rates(self) -> LearningRates | None:
+        """Trials with other learning rates."""
+
+        def work(in_time: Callable[[], bool]) -> LearningRates:
+            after: dict[float, float] = {}
+            for factor in FACTORS:
+                loss = self.trial(in_time, factor=factor)
+                if loss is None:
+                    break
+                after[factor] = loss
+            self.restore()
+            return LearningRates(UPDATES, self.held_out_loss(), after)
+
+        return self.ask("learning_rates", work)
+
+    def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
+        """Let `work` be done in a child, once; None where it cannot be."""
+        if name not in self._known:
+            self._known[name] = self._done(name, work)
+        return self._known[name]
+
+    def _done(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
+        left = SHARE * (self._ended - self._began) + SECONDS - self._spent
+        if self.why_not is not None or left <= 0:
+            return None
+        began = time.monotonic()
+        result = run_apart(work, left)
+        self._spent += time.monotonic() - began
+        if isinstance(result, Trouble):
+            self.troubles.append(f"{name}: {result.why}")
+            return None
+        return result
+
+    # for the experiments, in the child
+
+    def restore(self, factor: float = 1.0) -> None:
+        """As the run began, but for the learning rate."""
+        assert self.optimizer is not None
+        with torch.no_grad():
+            for p, before in self._weights:
+                p.copy_(before)
+                p.grad = None
+        self.optimizer.load_state_dict(copy.deepcopy(self._state))
+        for group, rate in zip(self.optimizer.param_groups, self.peak, strict=False):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(factor * rate)
+            else:
+                group["lr"] = factor * rate
+
+    def trial(
+        self, in_time: Callable[[], bool], *, factor: float = 1.0, change: Change | None = None, updates: int = UPDATES
+    ) -> float | None:
+        """Train from the start with something changed; the loss on held-out batches, None when time runs out."""
+        assert self.optimizer is not None
+        self.restore(factor)
+        tapes = self.training_tapes
+        for number in range(updates):
+            if not in_time():
+                return None
+            for p, _ in self._weights:
+                p.grad = None
+            tapes[number % len(tapes)].replay(change=change)
+            self.optimizer.step()
+        return self.held_out_loss(change)
+
+    def held_out_loss(self, change: Change | None = None) -> float:
+        """The mean over the held-out tapes."""
+        with torch.no_grad():
+            losses = [float(v) for tape in self.held_out_tapes for v in tape.replay(backward=False, change=change)]
+        mean = sum(losses) / len(losses)
+        return mean if math.isfinite(mean) else math.inf
+
+    @property
+    def training_tapes(self) -> list[Tape]:
+        """Those to train on."""
+        return [tape for number, tape in enumerate(self.tapes) if number % HELD_OUT != HELD_OUT - 1]
+
+    @property
+    def held_out_tapes(self) -> list[Tape]:
+        """Those to compare by."""
+        return self.tapes[HELD_OUT - 1 :: HELD_OUT]

@@ -1,0 +1,500 @@
+"""A step of training as the calls of PyTorch that made it, so that it can be done again with something changed.
+
+From the end of one update to the next, a `Recorder` notes every call: the function, its arguments, what came out. What
+does not depend on a parameter (loading and picking the batch, masks, noise) is not done again: its result stays on the
+tape. So a `Tape` is the step as a function of the parameters, at that batch.
+
+Branches and numbers that the script took out of tensors with `item()` stay as they were in the recording.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Backward", "Call", "Recorder", "Slot", "Tape", "slots_in"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where the tape holds a tensor."""
+
+    number: int
+
+
+@dataclass
+class Call:
+    """One call.
+
+    Attributes:
+        function: what was called.
+        args, keywords: with a `Slot` in place of each tensor.
+        result: the same of what came out; what is no tensor is None.
+        changed: (slot after, slot before) of the tensors that the call wrote to.
+        gradients: whether gradients were wanted.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    result: Any
+    changed: tuple[tuple[Slot, Slot], ...]
+    gradients: bool
+
+    @property
+    def name(self) -> str:
+        """Of the function."""
+        return getattr(self.function, "__name__", str(self.function))
+
+    @property
+    def inputs(self) -> list[Slot]:
+        """The tensors that it is given."""
+        return slots_in((self.args, self.keywords))
+
+    @property
+    def outputs(self) -> list[Slot]:
+        """The tensors that it makes or changes."""
+        return [*slots_in(self.result), *(after for after, _ in self.changed)]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A backward pass from a scalar."""
+
+    root: Slot
+    retain: bool
+
+
+Change = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
+"""`change(call, args, keywords)` gives a result in place of the call's own, or None to leave it alone."""
+
+
+@dataclass
+class Tape:
+    """A step as a function of the parameters.
+
+    Attributes:
+        step: how many updates were made before it.
+        entries: calls and backward passes, in order.
+        given: what it starts from, by number of slot: parameters, and what depends on none.
+        values: of the scalars that the backward passes began from, as recorded.
+        carried: the slots of running statistics, which the step writes to.
+    """
+
+    step: int
+    entries: list[Call | Backward]
+    given: dict[int, Tensor]
+    values: list[float]
+    carried: frozenset[int] = frozenset()
+    _versions: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fixed = [n for n, t in self.given.items() if not t.requires_grad and n not in self.carried]
+        self._versions = {n: _version(self.given[n]) for n in fixed}
+
+    @property
+    def calls(self) -> list[Call]:
+        """Without the backward passes."""
+        return [entry for entry in self.entries if isinstance(entry, Call)]
+
+    @property
+    def parameters(self) -> dict[int, Tensor]:
+        """The slots that hold parameters."""
+        return {n: t for n, t in self.given.items() if t.requires_grad}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what it starts from was not written to since."""
+        return all(_version(self.given[n]) == version for n, version in self._versions.items())
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers."""
+        return any(word in call.name for call in self.calls for word in DRAWING) or any(
+            keyword in call.keywords for call in self.calls for keyword in ("dropout_p",)
+        )
+
+    def replay(
+        self,
+        *,
+        backward: bool = True,
+        change: Change | None = None,
+        given: dict[int, Tensor] | None = None,
+        keep: dict[int, Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Do the step again, without the update.
+
+        Args:
+            backward: make the gradients too; they are added to those that are there.
+            change: asked at every call.
+            given: other tensors to start from, by number of slot.
+            keep: gets every tensor by number of slot.
+
+        Returns:
+            The scalars that the backward passes begin from.
+        """
+        now = self.given | (given or {})
+        if keep is not None:
+            keep.update(now)
+            now = keep
+        roots: list[Tensor] = []
+        entries = self.entries
+        while not backward and entries and not isinstance(entries[-1], Backward):  # what is behind is about gradients
+            entries = entries[:-1]
+        for entry in entries:
+            if isinstance(entry, Backward):
+                root = now[entry.root.number]
+                roots.append(root)
+                if backward:
+                    torch.autograd.backward(root, retain_graph=entry.retain or keep is not None)
+                continue
+            with torch.set_grad_enabled(entry.gradients):
+                args, keywords = _filled(entry.args, now), _filled(entry.keywords, now)
+                result = None if change is None else change(entry, args, keywords)
+                if result is None:
+                    result = entry.function(*args, **keywords)
+            for after, before in entry.changed:
+                now[after.number] = now[before.number]
+            _bind(entry.result, result, now)
+        return roots
+
+
+DRAWING = ("dropout", "rand", "bernoulli", "multinomial", "normal_", "uniform_", "poisson", "exponential_", "rrelu")
+"""Parts of the names of functions that draw random numbers."""
+
+CARRIERS = ("batch_norm", "instance_norm")
+"""They write to running statistics that live outside of the step, and do not read them while training."""
+
+TAPES = 40
+"""Steps that are recorded, from the first."""
+
+MEMORY = 256 * 2**20
+"""Bytes that the tapes of a run may hold."""
+
+
+class Recorder(TorchFunctionMode):
+    """A listener for `Watch` that records the first steps of a run.
+
+    Args:
+        tapes: how many steps.
+        memory: bytes that they may hold.
+
+    Attributes:
+        tapes: the recorded steps.
+        why_not: in words, why there is no (further) tape.
+    """
+
+    def __init__(self, tapes: int = TAPES, memory: int = MEMORY):
+        super().__init__()
+        self.tapes: list[Tape] = []
+        self.why_not: str | None = None
+        self._wanted, self._memory = tapes, memory
+        self._steps = 0
+        self._on = self._pushed = False
+        self._home = os.getpid(), threading.get_ident()
+        self._undo: Callable[[], None] | None = None
+        self._clear()
+
+    # events
+
+    def enter(self, module: nn.Module) -> None:
+        """The first step may begin here."""
+        self._begin(first=True)
+
+    def zero_grad(self) -> None:
+        """Or here."""
+        self._begin(first=True)
+
+    def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
+        """Note it."""
+        if not self._on:
+            return
+        if how != "plain" or len(roots) != 1 or roots[0].numel() != 1:
+            self._give_up("a backward pass does not begin from one number, or gives its gradients to the script")
+            return
+        self._busy = True
+        self._entries.append(Backward(self._slot(roots[0]), retain))
+        self._values.append(float(roots[0].detach()))
+        self._busy = False
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The tape ends here."""
+        if not self._on:
+            return
+        self._on = False
+        if not self._values:
+            self._give_up("an update makes its gradients inside of step()")
+            return
+        tape = self._finished()
+        if tape is not None:
+            self.tapes.append(tape)
+            if self._bytes() > self._memory:
+                self.why_not = f"{len(self.tapes)} batches take more than {self._memory >> 20} MiB"
+        self._clear()
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The next one begins."""
+        self._steps += 1
+        self._leave()
+        if self._steps < 2 * self._wanted and len(self.tapes) < self._wanted:
+            self._begin(first=False)
+
+    def close(self) -> None:
+        """Record no more."""
+        self._on = False
+        self._leave()
+        self._clear()
+
+    # the mode
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        keywords = kwargs or {}
+        if not self._on or self._busy or (os.getpid(), threading.get_ident()) != self._home:
+            return func(*args, **keywords)
+        return self._recorded(func, args, keywords)
+
+    def _recorded(self, function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Call it, and note the call where it can matter for the gradients."""
+        wanted = torch.is_grad_enabled()
+        if getattr(function, "__name__", "") in ("backward", "requires_grad_", "_set_grad_enabled"):
+            return function(*args, **keywords)
+        if not (wanted or self._values):  # an evaluation between two updates
+            return function(*args, **keywords)
+        self._busy = True  # what it calls in turn is no call of its own
+        try:
+            tensors = _tensors((args, keywords))
+            versions = [_version(t) for t in tensors]
+            result = function(*args, **keywords)
+            if self._on:
+                written = [t for t, version in zip(tensors, versions, strict=True) if _version(t) != version]
+                self._note(function, args, keywords, result, written, wanted)
+        finally:
+            self._busy = False
+        return result
+
+    def _note(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+        result: Any,
+        written: list[Tensor],
+        wanted: bool,
+    ) -> None:
+        if torch.is_autocast_enabled("cpu"):
+            self._give_up("the step runs under autocast")
+            return
+        given = self._marked(args), self._marked(keywords)
+        changed = []
+        for t in [*written, *(t._base for t in written if t._base is not None and id(t._base) in self._slots)]:
+            before = self._slot(t)
+            changed.append((self._new(t), before))
+        made = self._marked(result, new=True)
+        self._entries.append(Call(function, given[0], given[1], made, tuple(changed), wanted))
+        if len(self._entries) > 200_000:
+            self._give_up("a step makes more than 200,000 calls")
+
+    def _slot(self, t: Tensor) -> Slot:
+        known = self._slots.get(id(t))
+        if known is None:
+            known = self._new(t)
+            self._given[known.number] = t
+        return known
+
+    def _new(self, t: Tensor) -> Slot:
+        self._held.append(t)  # so that no other tensor gets its id
+        slot = self._slots[id(t)] = Slot(len(self._held) - 1)
+        return slot
+
+    def _marked(self, value: Any, *, new: bool = False) -> Any:
+        """The value with slots for tensors."""
+        if isinstance(value, Tensor):
+            return self._new(value) if new else self._slot(value)
+        if new and not isinstance(value, list | tuple | dict):
+            return None
+        return _mapped(value, lambda v: self._marked(v, new=new))
+
+    # beginning and end
+
+    def _clear(self) -> None:
+        self._entries: list[Call | Backward] = []
+        self._held: list[Tensor] = []
+        self._slots: dict[int, Slot] = {}
+        self._given: dict[int, Tensor] = {}
+        self._values: list[float] = []
+        self._busy = False
+
+    def _begin(self, *, first: bool) -> None:
+        if self._on or self.why_not is not None or (first and self._steps):
+            return
+        if torch._C._len_torch_function_stack():
+            self._give_up("the script runs under a torch function mode of its own")
+            return
+        self._clear()
+        self._on = self._pushed = True
+        self.__enter__()
+        self._patch()
+
+    def _leave(self) -> None:
+        """Take the mode off, once it is on top."""
+        if self._pushed and torch.overrides._get_current_function_mode() is self:
+            self._pushed = False
+            self.__exit__(None, None, None)
+            if self._undo is not None:
+                self._undo()
+
+    def _patch(self) -> None:
+        """Hand-written functions do not tell the mode of their calls."""
+        owner = torch.autograd.Function
+        original = vars(owner)["apply"]
+        call = original.__func__
+
+        def apply(cls: type, *args: Any, **keywords: Any) -> Any:
+            if not self._on or self._busy or (os.getpid(), threading.get_ident()) != self._home:
+                return call(cls, *args, **keywords)
+            return self._recorded(Custom(cls), args, keywords)
+
+        def undo() -> None:
+            owner.apply = original
+            self._undo = None
+
+        owner.apply = classmethod(apply)  # pyright: ignore[reportAttributeAccessIssue]
+        self._undo = undo
+
+    def _give_up(self, why: str) -> None:
+        self.why_not = why
+        self._on = False
+
+    def _bytes(self) -> int:
+        """What the tapes hold, besides parameters."""
+        storages = {
+            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+            for tape in self.tapes
+            for t in tape.given.values()
+            if not t.requires_grad
+        }
+        return sum(storages.values())
+
+    def _finished(self) -> Tape | None:
+        """What the gradients depend on and what changes them, of that what depends on a parameter."""
+        moving = {Slot(n) for n, t in self._given.items() if t.requires_grad and t.is_leaf}
+        of_gradients: set[Slot] = set()
+        for entry in self._entries:
+            if isinstance(entry, Call) and any(slot in moving for slot in entry.inputs):
+                moving.update(entry.outputs)
+                if _reads_gradient(entry) or any(slot in of_gradients for slot in entry.inputs):
+                    of_gradients.update(entry.outputs)
+        wanted, anew, carried = set[Slot](), set[Slot](), set[Slot]()
+        kept: list[Call | Backward] = []
+        for entry in reversed(self._entries):
+            if isinstance(entry, Backward):
+                wanted.add(entry.root)
+                kept.append(entry)
+                continue
+            used = any(slot in wanted for slot in entry.outputs) and any(slot in moving for slot in entry.outputs)
+            acts = any(before in of_gradients for _, before in entry.changed)
+            made_anew = any(slot in anew for slot in entry.outputs)
+            if not (used or acts or made_anew):
+                continue
+            kept.append(entry)
+            wanted.update(entry.inputs)
+            if made_anew:  # and what it is made of, of which it may be a part
+                anew.update(entry.inputs)
+            constants = [before for _, before in entry.changed if before not in moving]
+            (carried if entry.name in CARRIERS else anew).update(constants)
+        kept.reverse()
+        made = {slot for entry in kept if isinstance(entry, Call) for slot in entry.outputs}
+        given = {slot.number: self._held[slot.number] for slot in wanted - made}
+        written = anew - made
+        if any(slot.number in self._given for slot in written if self._is_written(slot, kept)):
+            self._give_up("the step writes to a tensor that was made before it")
+            return None
+        if any(t.requires_grad and not t.is_leaf for t in given.values()):
+            self._give_up("a step uses what was computed before it, with its gradients")
+            return None
+        values = {n: t if t.requires_grad else t.detach() for n, t in given.items()}
+        return Tape(self._steps, kept, values, self._values, frozenset(slot.number for slot in carried))
+
+    def _is_written(self, slot: Slot, kept: list[Call | Backward]) -> bool:
+        return any(isinstance(entry, Call) and any(slot == before for _, before in entry.changed) for entry in kept)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """The `apply` of a hand-written function."""
+
+    owner: type[torch.autograd.Function]
+
+    @property
+    def __name__(self) -> str:
+        return self.owner.__name__
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self.owner.apply(*args, **keywords)
+
+
+def _reads_gradient(call: Call) -> bool:
+    return call.name == "__get__" and getattr(getattr(call.function, "__self__", None), "__name__", "") == "grad"
+
+
+def slots_in(value: Any) -> list[Slot]:
+    """All slots of nested containers."""
+    return [v for v in _leaves(value) if isinstance(v, Slot)]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [v for v in _leaves(value) if isinstance(v, Tensor)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for v in value:
+            yield from _leaves(v)
+    elif isinstance(value, slice):
+        yield from (value.start, value.stop, value.step)
+    else:
+        yield value
+
+
+def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """The same containers with other contents."""
+    if isinstance(value, dict):
+        return {key: function(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [function(v) for v in value]
+    if isinstance(value, tuple):
+        parts = [function(v) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, slice):
+        return slice(function(value.start), function(value.stop), function(value.step))
+    return value
+
+
+def _filled(value: Any, now: dict[int, Tensor]) -> Any:
+    return now[value.number] if isinstance(value, Slot) else _mapped(value, lambda v: _filled(v, now))
+
+
+def _bind(pattern: Any, result: Any, now: dict[int, Tensor]) -> None:
+    if isinstance(pattern, Slot):
+        now[pattern.number] = result
+    elif isinstance(pattern, dict):
+        for key, inner in pattern.items():
+            _bind(inner, result[key], now)
+    elif isinstance(pattern, list | tuple):
+        for inner, value in zip(pattern, result, strict=True):
+            _bind(inner, value, now)
+
+
+def _version(t: Tensor) -> int:
+    return 0 if t.is_inference() else t._version
