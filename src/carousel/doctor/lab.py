@@ -64,6 +64,7 @@ class Lab:
         optimizer: the one of the run.
         peak: the greatest learning rate of each parameter group.
         troubles: what went wrong in experiments.
+        one_epoch: the tapes hold no sample twice.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,9 @@ class Lab:
         self.optimizer: torch.optim.Optimizer | None = None
         self.peak: list[float] = []
         self.troubles: list[str] = []
+        self.one_epoch = False
         self._several = False
+        self._usable: tuple[int, list[Tape]] | None = None
         self._weights: list[tuple[Tensor, Tensor]] = []
         self._state: dict[str, Any] = {}
         self._began = self._ended = time.monotonic()
@@ -129,8 +132,23 @@ class Lab:
 
     @property
     def tapes(self) -> list[Tape]:
-        """Those that can be replayed."""
-        return [tape for tape in self.recorder.tapes if tape.fresh]
+        """Those that can be replayed, of the first epoch: what is held out must not come again."""
+        if self._usable is None or len(self.recorder.tapes) != self._usable[0]:
+            fresh = [tape for tape in self.recorder.tapes if tape.fresh]
+            first = self._first_epoch(fresh)
+            self.one_epoch = first >= LEAST_TAPES
+            self._usable = len(self.recorder.tapes), fresh[:first] if self.one_epoch else fresh
+        return self._usable[1]
+
+    def _first_epoch(self, tapes: list[Tape]) -> int:
+        """How many tapes come before a sample is seen again."""
+        seen: set[int] = set()
+        for number, tape in enumerate(tapes):
+            rows = {hash(row.tobytes()) for x in self.data_slots(tape).values() for row in x.cpu().numpy()}
+            if len(rows & seen) * 4 > len(rows):
+                return number
+            seen |= rows
+        return len(tapes)
 
     @property
     def place(self) -> str:
@@ -182,6 +200,12 @@ class Lab:
         return result
 
     # for the experiments, in the child
+
+    def data_slots(self, tape: Tape) -> dict[int, Tensor]:
+        """What a tape is given that goes straight into a layer with weights: the network's inputs."""
+        firsts = [call.args[0].number for call in tape.calls if call.weighs]
+        given = {n: tape.given[n] for n in firsts if n in tape.given}
+        return {n: t for n, t in given.items() if not t.requires_grad and t.is_floating_point() and t.ndim > 1}
 
     def restore(self, factor: float = 1.0) -> None:
         """As the run began, but for the learning rate."""

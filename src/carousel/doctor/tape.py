@@ -54,6 +54,11 @@ class Call:
         return getattr(self.function, "__name__", str(self.function))
 
     @property
+    def weighs(self) -> bool:
+        """Whether it multiplies its first argument with a matrix or kernel."""
+        return self.name in WEIGHING and bool(self.args) and isinstance(self.args[0], Slot)
+
+    @property
     def inputs(self) -> list[Slot]:
         """The tensors that it is given."""
         return slots_in((self.args, self.keywords))
@@ -165,6 +170,13 @@ class Tape:
             _bind(entry.result, result, now)
         return roots
 
+
+WEIGHING = (
+    "linear", "bilinear", "matmul", "__matmul__", "mm", "bmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell",
+    "rnn_tanh_cell", "rnn_relu_cell",
+)  # fmt: skip
+"""Functions that take data and weights, the data first."""
 
 DRAWING = ("dropout", "rand", "bernoulli", "multinomial", "normal_", "uniform_", "poisson", "exponential_", "rrelu")
 """Parts of the names of functions that draw random numbers."""

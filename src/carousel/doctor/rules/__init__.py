@@ -25,7 +25,10 @@ from . import (
     parameters_not_training,
     saturated_activations,
     state_not_detached,
+    too_deep_plain,
     train_eval_mode,
+    underfitting,
+    unnormalized_input,
     unshuffled_data,
     vanishing_gradient_depth,
     wrong_loss,
@@ -40,19 +43,26 @@ RULES: tuple[ModuleType, ...] = (
     missing_zero_grad,
     parameters_not_training,
     train_eval_mode,
+    unnormalized_input,
     bad_init,
     exploding_gradient_depth,
     saturated_activations,
     lr_too_high,
     dead_relu,
+    too_deep_plain,
     vanishing_gradient_depth,
     unshuffled_data,
     lr_too_low,
     class_imbalance,
     overfitting,
     non_finite,
+    underfitting,
 )
 """Causes before what follows from them: a rule explains only those behind it."""
+
+
+LEFT_OVER = ("lr-too-low", "underfitting")
+"""What is said only where nothing else is wrong: any fault makes for slow learning."""
 
 
 def diagnose(record: Record) -> list[Finding]:
@@ -62,7 +72,7 @@ def diagnose(record: Record) -> list[Finding]:
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
     explained: dict[str, str] = {}
     for rule in RULES:
-        for code in rule.EXPLAINS if rule.CODE in codes else ():
+        for code in (*rule.EXPLAINS, *LEFT_OVER) if rule.CODE in codes else ():
             if code in codes and order[code] > order[rule.CODE]:
                 explained.setdefault(code, explained.get(rule.CODE, rule.CODE))
     shown = []

@@ -1,0 +1,120 @@
+"""A deep plain network that trains worse than a shallower one would.
+
+Many layers with neither skip connections nor normalization are a hint. The experiment decides: from the same start, with
+most of the layers that keep the size taken out, as many updates get much further than the run did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..findings import Finding
+from ..lab import UPDATES, Lab
+from ..record import Record
+from ..tape import Call, Slot, Tape
+
+CODE = "too-deep-plain"
+EXPLAINS = ("vanishing-gradient-depth", "underfitting")
+
+REMOVABLE = 8
+"""Layers that keep the size; with fewer, a network is not deep."""
+
+LEFT = 2
+"""Of them, in the experiment."""
+
+LONGEST = 300
+"""Updates of the experiment, which has as many as the run: a shallow network costs little."""
+
+WORSE = 1.5
+"""The run's loss at its end over that of the experiment."""
+
+HIGH = 0.1
+"""The run's loss at its end over that at its start: below, it has learned what there is."""
+
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
+SUMS = ("add", "__add__", "__radd__", "__iadd__", "add_", "cat", "concat", "stack", "mul", "__mul__")
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """The experiment: held-out losses of the shallow network, at the start and behind the updates."""
+
+    start: float
+    after: float
+    layers: int
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where a shallower network does far better."""
+    lab = record.lab
+    updates = min(record.steps, LONGEST)
+    found = None if lab is None else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    if found is None or record.steps < UPDATES:
+        return []
+    end = record.last_loss()
+    if not 0 < found.after * WORSE < end or end < HIGH * found.start:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the {found.layers} layers of equal size",
+            f"There are neither skip connections nor normalization. With {found.layers - LEFT} of {found.layers} "
+            f"layers taken out, {updates} updates from the same start bring the loss from {found.start:.3g} to "
+            f"{found.after:.3g} (on batches that were held out); the run, after {record.steps} updates, was at "
+            f"{end:.3g}.",
+            "Add skip connections, x = x + layer(x), or normalization (nn.BatchNorm1d, nn.LayerNorm) behind each "
+            "layer; or use fewer layers.",
+        )
+    ]
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool], updates: int) -> Shallow | None:
+    layers = _layers(lab.tapes[0])
+    if len(layers) < REMOVABLE:
+        return None
+    step = (len(layers) - 1) // (LEFT - 1)
+    out = {id(weight) for number, weight in enumerate(layers) if number % step}
+
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        return args[0] if call.weighs and len(args) > 1 and id(args[1]) in out else None
+
+    lab.restore()
+    start = lab.held_out_loss(change)
+    after = lab.trial(in_time, change=change, updates=updates)
+    return None if after is None else Shallow(start, after, len(layers))
+
+
+def _layers(tape: Tape) -> list[Any]:
+    """The weights of a plain network's layers that keep the size, in order; none if it is not plain."""
+    parameters, given = tape.parameters, tape.given
+    weights, plain = [], True
+    for call in tape.calls:
+        moving = [slot for slot in call.inputs if slot.number not in given]
+        plain = plain and not any(norm in call.name for norm in NORMS)
+        plain = plain and not (call.name in SUMS and len(set(moving)) > 1)
+        if call.name in ("linear", "conv1d", "conv2d", "conv3d") and isinstance(call.args[1], Slot):
+            weight = parameters.get(call.args[1].number)
+            keeps = weight is not None and weight.shape[0] == weight.shape[1] and call.args[0].number not in given
+            if keeps and (call.name == "linear" or _keeps_size(call, weight)):
+                weights.append(weight)
+    once = [w for w in weights if sum(w is other for other in weights) == len(_backwards(tape))]
+    return list({id(w): w for w in once}.values()) if plain else []
+
+
+def _backwards(tape: Tape) -> list[Any]:
+    return [entry for entry in tape.entries if not isinstance(entry, Call)]
+
+
+def _keeps_size(call: Call, weight: Any) -> bool:
+    """A convolution with steps of one and padding for its kernel."""
+    settings = [call.keywords.get(name, default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))]
+    for at, value in enumerate(call.args[3:6]):
+        settings[at] = value
+    stride, padding, dilation = (v if isinstance(v, tuple | list) else [v] * (weight.ndim - 2) for v in settings)
+    if isinstance(settings[1], str):
+        return settings[1] == "same"
+    sizes = weight.shape[2:]
+    return all(s == 1 and 2 * p == d * (k - 1) for s, p, d, k in zip(stride, padding, dilation, sizes, strict=True))

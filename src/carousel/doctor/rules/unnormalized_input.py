@@ -1,0 +1,134 @@
+"""Inputs of a scale that the network is not made for: large, far from zero, or very different from feature to feature.
+
+What looks badly scaled may do no harm. So the experiment decides: from the same start, with the same batches but every
+feature standardized, a few updates get further than the whole run did.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..findings import Finding
+from ..lab import UPDATES, Lab
+from ..record import Record
+from ..tape import Call
+
+CODE = "unnormalized-input"
+EXPLAINS = (
+    "lr-too-high",
+    "dead-relu",
+    "exploding-gradient-depth",
+    "exploding-gradient-time",
+    "saturated-activations",
+    "non-finite",
+    "bad-init",
+)
+
+LARGE = 5.0
+"""Root mean square of a feature. Initializations are made for about 1."""
+
+SPREAD = 20.0
+"""Standard deviation of a feature over that of another: their weights would need as different learning rates."""
+
+PROGRESS = 0.5
+"""Share of the experiment's progress that the run made in all its updates: less than half."""
+
+MEANINGFUL = 0.1
+
+FACTORS = (1.0, 10.0, 100.0)
+"""Of the learning rate: a small one may have been chosen to survive the inputs."""
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """The experiment.
+
+    Attributes:
+        start: the held-out loss at the start, with standardized inputs.
+        after: behind the updates, the best of the learning rates.
+        largest: root mean square of the largest feature.
+        spread: the greatest standard deviation of a feature over the least.
+    """
+
+    start: float
+    after: float
+    largest: float
+    spread: float
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where standardized inputs do far better."""
+    lab = record.lab
+    found = None if lab is None else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
+    if found is None or record.steps < UPDATES:
+        return []
+    end = record.last_loss()
+    gain = found.start - found.after
+    if gain < MEANINGFUL * abs(found.start) or found.start - end >= PROGRESS * gain:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            "the inputs of the network",
+            f"The root mean square of the largest input feature is {found.largest:.3g}, the standard deviations differ "
+            f"by a factor of {found.spread:.3g}. With every feature standardized, {UPDATES} updates from the same "
+            f"start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
+            f"{record.steps} updates, was at {end:.3g}.",
+            "Standardize each feature with the mean and standard deviation of the training data: x = (x - mean) / std, "
+            "the same numbers for all other data; or begin the network with nn.BatchNorm1d.",
+        )
+    ]
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
+    """None where the inputs are not suspicious, or there are none."""
+    features = _features(lab)
+    if features is None:
+        return None
+    mean, std = features.mean(0), features.std(0)
+    sizes = features.square().mean(0).sqrt()
+    real = ~((features == 0) | (features == 1)).all(0) & (std > 0)  # flags may well be rare
+    spread = float(std[real].max() / std[real].min()) if bool(real.any()) else 1.0
+    if not bool(features.isfinite().all()) or (float(sizes.max()) <= LARGE and spread <= SPREAD):
+        return None
+
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if not call.weighs or args[0].requires_grad or not args[0].is_floating_point():
+            return None
+        at = _axis(call, args[0])
+        if args[0].ndim < 2 or args[0].shape[at] != len(mean):
+            return None
+        x = (args[0].movedim(at, -1) - mean) / std.clamp_min(1e-8)
+        return call.function(x.movedim(-1, at).to(args[0].dtype), *args[1:], **keywords)
+
+    lab.restore()
+    start, best = lab.held_out_loss(change), math.inf
+    for factor in FACTORS:
+        after = lab.trial(in_time, factor=factor, change=change)
+        best = min(best, math.inf if after is None else after)
+    return Standardized(start, best, float(sizes.max()), spread)
+
+
+def _features(lab: Lab) -> Tensor | None:
+    """The inputs as rows, of the kind of which there are most."""
+    rows: dict[int, list[Tensor]] = {}
+    for tape in lab.tapes:
+        given = lab.data_slots(tape)
+        for call in tape.calls:
+            if call.weighs and call.args[0].number in given:
+                x = given[call.args[0].number]
+                x = x.movedim(_axis(call, x), -1).flatten(0, -2).float()
+                rows.setdefault(x.shape[1], []).append(x)
+    return torch.cat(max(rows.values(), key=len)) if rows else None
+
+
+def _axis(call: Call, x: Tensor) -> int:
+    """Which axis is that of the features: channels for convolutions."""
+    return 1 if call.name.startswith("conv") and x.ndim > 2 else -1
