@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .apart import Trouble, can_fork, run_apart
 from .tape import Change, Recorder, Tape
 
-__all__ = ["Lab", "LearningRates"]
+__all__ = ["Lab", "LearningRates", "Reliance"]
 
 UPDATES = 60
 """Of a trial: enough to see a loss fall, few enough to cost little."""
@@ -35,8 +35,8 @@ SHARE = 0.3
 
 SECONDS = 2.0
 
-FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0)
-"""Of the learning rate, in the order of importance."""
+LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
+"""Factors of the learning rate; the next is tried where the one before was better."""
 
 T = TypeVar("T")
 
@@ -54,6 +54,19 @@ class LearningRates:
     updates: int
     start: float
     after: dict[float, float]
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """The loss at the end of the run, and what it is when the rows of the inputs change places."""
+
+    loss: float
+    mixed: float
+
+    @property
+    def is_none(self) -> bool:
+        """The network says the same whatever it sees: the loss is no better than with the wrong inputs."""
+        return self.loss > 0 and self.mixed < 1.05 * self.loss
 
 
 class Lab:
@@ -171,15 +184,39 @@ class Lab:
 
         def work(in_time: Callable[[], bool]) -> LearningRates:
             after: dict[float, float] = {}
-            for factor in FACTORS:
-                loss = self.trial(in_time, factor=factor)
-                if loss is None:
-                    break
-                after[factor] = loss
+            for ladder in ((1.0,), *LADDERS):
+                best = after.get(1.0, math.inf)
+                for factor in ladder:
+                    loss = self.trial(in_time, factor=factor)
+                    if loss is None:
+                        break
+                    after[factor] = loss
+                    if loss >= best and math.isfinite(best):
+                        break
+                    best = loss
             self.restore()
             return LearningRates(UPDATES, self.held_out_loss(), after)
 
         return self.ask("learning_rates", work)
+
+    def reliance(self) -> Reliance | None:
+        """Whether the network, as it is at the end, makes use of its inputs."""
+
+        def work(in_time: Callable[[], bool]) -> Reliance | None:
+            generator = torch.Generator().manual_seed(0)
+            losses: list[list[float]] = [[], []]
+            for tape in self.tapes:
+                given = self.data_slots(tape)
+                if not given or not in_time():
+                    return None
+                orders = {len(x): torch.randperm(len(x), generator=generator) for x in map(_rows, given.values())}
+                mixed = {n: _rows(x)[orders[len(_rows(x))]].reshape(x.shape) for n, x in given.items()}
+                with torch.no_grad():
+                    for values, other in zip(losses, ({}, mixed), strict=True):
+                        values += [float(v) for v in tape.replay(backward=False, given=other)]
+            return Reliance(*(sum(values) / len(values) for values in losses))
+
+        return self.ask("reliance", work)
 
     def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
         """Let `work` be done in a child, once; None where it cannot be."""
@@ -253,3 +290,7 @@ class Lab:
     def held_out_tapes(self) -> list[Tape]:
         """Those to compare by."""
         return self.tapes[HELD_OUT - 1 :: HELD_OUT]
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.flatten(0, -2)

@@ -283,6 +283,11 @@ class Record:
         last = statistics.median(values[-max(5, len(values) // 10) :]) if values else math.inf
         return last if math.isfinite(last) else math.inf
 
+    def has_learned(self) -> bool:
+        """The loss is positive, and less than a twentieth of what it was: whatever there is to criticize does no harm."""
+        course = self.course()
+        return len(course) > 1 and 0 <= self.last_loss() < 0.05 * course[0][1]
+
     def depth_ratio(self, since: int, until: int) -> float | None:
         """The gradient of the first third of the layers over that of the last, both relative to their weights.
 

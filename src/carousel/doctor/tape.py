@@ -120,6 +120,11 @@ class Tape:
         return all(_version(self.given[n]) == version for n, version in self._versions.items())
 
     @property
+    def clips(self) -> bool:
+        """Whether it changes its gradients before the update."""
+        return isinstance(self.entries[-1], Call)
+
+    @property
     def draws(self) -> bool:
         """Whether it draws random numbers."""
         return any(word in call.name for call in self.calls for word in DRAWING) or any(

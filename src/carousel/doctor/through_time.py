@@ -6,6 +6,7 @@ written by hand it is the parameter that is used again and again, each time on w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,7 @@ def _of_tape(tape: Tape) -> ThroughTime | None:
         flat = [s for step in states for s in step]
         if len(states) < LEAST_STEPS or not all(s.requires_grad for s in flat):
             return None
-        of_loss = torch.autograd.grad(sum(roots), flat, retain_graph=True, allow_unused=True)
+        of_loss = torch.autograd.grad(torch.stack(roots).sum(), flat, retain_graph=True, allow_unused=True)
         last = states[-1][0]
         direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(0)).to(last)
         of_last = torch.autograd.grad((direction * last).sum(), flat, allow_unused=True)
@@ -133,9 +134,7 @@ def _step_by_step(
     return (rows.transpose(0, 1) if batch_first else rows, *last), all_states
 
 
-def _step(
-    kind: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], biased: bool
-) -> tuple[Tensor, ...]:
+def _step(kind: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], biased: bool) -> tuple[Tensor, ...]:
     """PyTorch's equations (torch.nn.LSTM, GRU, RNN), gates in its order."""
     w_x, w_h = weights[:2]
     b_x, b_h = weights[2:4] if biased else (None, None)
@@ -155,7 +154,8 @@ def _step(
 
 def _by_hand(tape: Tape, keep: dict[int, Tensor]) -> list[tuple[str, States]]:
     """The recurrence of a loop: between two uses of a parameter, what was made before and is used behind."""
-    parameters, calls = tape.parameters, tape.calls
+    parameters = tape.parameters
+    calls = [c for c in itertools.takewhile(lambda entry: isinstance(entry, Call), tape.entries) if isinstance(c, Call)]
     uses: dict[int, list[int]] = {}
     for at, call in enumerate(calls):
         for slot in call.inputs:

@@ -13,10 +13,13 @@ from ..findings import Finding
 from ..record import Record
 from . import (
     bad_init,
+    batch_time_swapped,
     class_imbalance,
     dead_relu,
     double_softmax,
     exploding_gradient_depth,
+    exploding_gradient_time,
+    horizon_too_short,
     lr_too_high,
     lr_too_low,
     missing_zero_grad,
@@ -31,6 +34,8 @@ from . import (
     unnormalized_input,
     unshuffled_data,
     vanishing_gradient_depth,
+    vanishing_gradient_time,
+    wrong_gradient,
     wrong_loss,
 )
 
@@ -43,14 +48,19 @@ RULES: tuple[ModuleType, ...] = (
     missing_zero_grad,
     parameters_not_training,
     train_eval_mode,
+    batch_time_swapped,
+    wrong_gradient,
     unnormalized_input,
+    exploding_gradient_time,
     bad_init,
     exploding_gradient_depth,
     saturated_activations,
+    too_deep_plain,
     lr_too_high,
     dead_relu,
-    too_deep_plain,
     vanishing_gradient_depth,
+    horizon_too_short,
+    vanishing_gradient_time,
     unshuffled_data,
     lr_too_low,
     class_imbalance,
@@ -61,20 +71,46 @@ RULES: tuple[ModuleType, ...] = (
 """Causes before what follows from them: a rule explains only those behind it."""
 
 
+FUNDAMENTAL: tuple[ModuleType, ...] = (
+    state_not_detached,
+    double_softmax,
+    wrong_loss,
+    missing_zero_grad,
+    parameters_not_training,
+    batch_time_swapped,
+    wrong_gradient,
+)
+"""With these, what a network could learn under other conditions says nothing."""
+
+EXPERIMENTS: tuple[ModuleType, ...] = (  # what they say is of interest only where a network has not learned
+    unnormalized_input,
+    exploding_gradient_time,
+    too_deep_plain,
+    lr_too_high,
+    horizon_too_short,
+    vanishing_gradient_time,
+    lr_too_low,
+    underfitting,
+)
+
 LEFT_OVER = ("lr-too-low", "underfitting")
 """What is said only where nothing else is wrong: any fault makes for slow learning."""
 
 
 def diagnose(record: Record) -> list[Finding]:
     """What is wrong, the worst first; what another fault explains is listed under it."""
-    found = [(rule, finding) for rule in RULES for finding in rule.findings(record)]
+    found: list[tuple[ModuleType, Finding]] = []
+    for rule in RULES:
+        decided = record.has_learned() or any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
+        if not (rule in EXPERIMENTS and decided):
+            found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
     explained: dict[str, str] = {}
     for rule in RULES:
         for code in (*rule.EXPLAINS, *LEFT_OVER) if rule.CODE in codes else ():
             if code in codes and order[code] > order[rule.CODE]:
-                explained.setdefault(code, explained.get(rule.CODE, rule.CODE))
+                explained.setdefault(code, explained.get(str(rule.CODE), str(rule.CODE)))
     shown = []
     for rule, finding in found:
         if finding.code not in explained:

@@ -28,7 +28,9 @@ def findings(record: Record) -> list[Finding]:
     if rates is None or record.steps < rates.updates:
         return []
     end, own = record.last_loss(), rates.after.get(1.0, math.inf)
-    better = {f: loss for f, loss in rates.after.items() if f < 1 and rates.start - loss > MEANINGFUL * abs(rates.start)}
+    better = {
+        f: loss for f, loss in rates.after.items() if f < 1 and rates.start - loss > MEANINGFUL * abs(rates.start)
+    }
     factor = min(better, key=better.__getitem__, default=None)
     if factor is None:
         return []

@@ -28,7 +28,9 @@ def findings(record: Record) -> list[Finding]:
     if rates is None or record.steps < TIMES * rates.updates or 1.0 not in rates.after:
         return []
     own = max(rates.start - record.last_loss(), rates.start - rates.after[1.0])
-    better = {f: loss for f, loss in rates.after.items() if f > 1 and rates.start - loss > MEANINGFUL * abs(rates.start)}
+    better = {
+        f: loss for f, loss in rates.after.items() if f > 1 and rates.start - loss > MEANINGFUL * abs(rates.start)
+    }
     for factor in sorted(better):
         if own < PROGRESS * (rates.start - better[factor]):
             assert record.lab is not None

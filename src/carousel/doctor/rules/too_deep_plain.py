@@ -1,7 +1,7 @@
 """A deep plain network that trains worse than a shallower one would.
 
-Many layers with neither skip connections nor normalization are a hint. The experiment decides: from the same start, with
-most of the layers that keep the size taken out, as many updates get much further than the run did.
+Many layers with neither skip connections nor normalization are a hint. The experiment decides: from the same start,
+with most of the layers that keep the size taken out, as many updates get much further than the run did.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ def findings(record: Record) -> list[Finding]:
     """Where a shallower network does far better."""
     lab = record.lab
     updates = min(record.steps, LONGEST)
-    found = None if lab is None else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    found = (
+        None
+        if lab is None or record.has_learned()
+        else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    )
     if found is None or record.steps < UPDATES:
         return []
     end = record.last_loss()

@@ -30,11 +30,11 @@ EXPLAINS = (
     "bad-init",
 )
 
-LARGE = 5.0
-"""Root mean square of a feature. Initializations are made for about 1."""
+LARGE, SMALL = 5.0, 0.02
+"""Root mean square of the largest feature. Initializations are made for about 1."""
 
 SPREAD = 20.0
-"""Standard deviation of a feature over that of another: their weights would need as different learning rates."""
+"""Of the largest feature over that of the middle one: their weights would need as different learning rates."""
 
 PROGRESS = 0.5
 """Share of the experiment's progress that the run made in all its updates: less than half."""
@@ -53,7 +53,7 @@ class Standardized:
         start: the held-out loss at the start, with standardized inputs.
         after: behind the updates, the best of the learning rates.
         largest: root mean square of the largest feature.
-        spread: the greatest standard deviation of a feature over the least.
+        spread: that over the median of the features.
     """
 
     start: float
@@ -65,7 +65,11 @@ class Standardized:
 def findings(record: Record) -> list[Finding]:
     """Where standardized inputs do far better."""
     lab = record.lab
-    found = None if lab is None else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
+    found = (
+        None
+        if lab is None or record.has_learned()
+        else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
+    )
     if found is None or record.steps < UPDATES:
         return []
     end = record.last_loss()
@@ -77,8 +81,8 @@ def findings(record: Record) -> list[Finding]:
             CODE,
             "error",
             "the inputs of the network",
-            f"The root mean square of the largest input feature is {found.largest:.3g}, the standard deviations differ "
-            f"by a factor of {found.spread:.3g}. With every feature standardized, {UPDATES} updates from the same "
+            f"The root mean square of the largest input feature is {found.largest:.3g}, {found.spread:.3g} times the "
+            f"median of the features. With every feature standardized, {UPDATES} updates from the same "
             f"start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
             f"{record.steps} updates, was at {end:.3g}.",
             "Standardize each feature with the mean and standard deviation of the training data: x = (x - mean) / std, "
@@ -94,9 +98,9 @@ def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
         return None
     mean, std = features.mean(0), features.std(0)
     sizes = features.square().mean(0).sqrt()
-    real = ~((features == 0) | (features == 1)).all(0) & (std > 0)  # flags may well be rare
-    spread = float(std[real].max() / std[real].min()) if bool(real.any()) else 1.0
-    if not bool(features.isfinite().all()) or (float(sizes.max()) <= LARGE and spread <= SPREAD):
+    largest = float(sizes.max())
+    spread = largest / max(1e-12, float(sizes[sizes > 0].median())) if largest else 1.0
+    if not bool(features.isfinite().all()) or (SMALL < largest <= LARGE and spread <= SPREAD):
         return None
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -113,7 +117,9 @@ def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     for factor in FACTORS:
         after = lab.trial(in_time, factor=factor, change=change)
         best = min(best, math.inf if after is None else after)
-    return Standardized(start, best, float(sizes.max()), spread)
+        if best < start / 2:
+            break
+    return Standardized(start, best, largest, spread)
 
 
 def _features(lab: Lab) -> Tensor | None:
