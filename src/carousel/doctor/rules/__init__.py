@@ -14,9 +14,11 @@ from ..record import Record
 from . import (
     bad_init,
     class_imbalance,
+    data_leakage,
     dead_relu,
     double_softmax,
     exploding_gradient_depth,
+    label_noise,
     missing_zero_grad,
     non_finite,
     overfitting,
@@ -45,6 +47,8 @@ RULES: tuple[ModuleType, ...] = (
     vanishing_gradient_depth,
     unshuffled_data,
     class_imbalance,
+    data_leakage,
+    label_noise,
     overfitting,
     non_finite,
 )
