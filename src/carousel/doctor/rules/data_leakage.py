@@ -52,7 +52,8 @@ SHARE = 0.1
 whole."""
 
 ALL = 0.9
-"""Of the training rows: an evaluation with so many of them is of all the data there are, as for a picture."""
+"""Of the training rows: an evaluation with so many of them, each once, is of all the data there are, as for a picture
+(each of them twice: of the training data, and then of others that hold some of them)."""
 
 OWN = 0.9
 """Different values of a feature over different rows: where it has a value of its own in nearly each, equal rows are
@@ -109,9 +110,10 @@ def _shared(record: Record, fed: Fed, one: Pass) -> bool:
     n, both = len(one.rows), one.common + one.whole
     if not fed.per_row or fed.width < 2 or n < LEAST_EVALUATED or one.mixed < HANDFUL:
         return False
-    apart = one.common >= SHARE * n and one.common < ALL * one.trained
-    joined = both >= SHARE * (n + one.whole) and both < ALL * one.trained  # of data in order, the first batches only
-    if not apart and not joined:
+    if one.common >= ALL * one.trained or ALL * one.trained <= both <= 1.01 * one.trained:
+        return False
+    first = both < ALL * one.trained and both >= SHARE * (n + one.whole)  # of data in order, the first batches only
+    if one.common < SHARE * n and not first:
         return False
     if not _records(fed):
         if fed.width == 2:  # points of a grid

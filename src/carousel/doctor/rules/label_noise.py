@@ -33,6 +33,10 @@ LEAST = 100
 ERRORS = 3.0
 """Standard errors above chance that no evaluation may exceed: one of a thousand does so at random."""
 
+TYPICAL = 1.5
+"""Standard errors above chance that their median may not exceed: the evaluations are of the same samples, so that they
+err together, and one set of fifteen is farther off at random."""
+
 CARRIED = 1 / 3
 """The part of what is learned that would have shown in an evaluation, had it been carried over; else too few samples
 were evaluated to tell."""
@@ -136,7 +140,7 @@ def _at_chance(learned: float, scores: list[tuple[float, float]]) -> bool:
     """Whether no evaluation is above chance, their median is near it, and what was learned would have shown."""
     return (
         all(score < ERRORS * error for score, error in scores)
-        and median(score / error for score, error in scores) < 1
+        and median(score / error for score, error in scores) < TYPICAL
         and ERRORS * scores[-1][1] <= CARRIED * learned
     )
 
