@@ -24,8 +24,8 @@ alike, so that a share of common rows stays what it is."""
 MOST_MODULES = 32
 """Outermost modules looked at: an ensemble or a search makes many."""
 
-WIDTH = 1024
-"""Elements of a row that are hashed: of a large image these, spread over it by chance."""
+WIDTH = 256
+"""Elements of a row that are hashed: of an image these, spread over it by chance. It keeps the cost of a look small."""
 
 LEAST_ROWS = 8
 """Rows of a call: with fewer, as when an agent acts, there is no telling a mixture."""
@@ -221,7 +221,7 @@ class Samples:
         """One number a row, the same wherever the row stands in whichever batch: whole numbers add up exactly."""
         x = x.detach().reshape(len(x), -1)
         columns, factors = self._factors_of(x)
-        x = x if columns is None else x[:, columns]
+        x = x if columns is None else x.index_select(1, columns)
         if x.is_complex():
             x = torch.view_as_real(x).flatten(1)
         if x.is_floating_point():

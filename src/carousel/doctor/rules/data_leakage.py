@@ -172,7 +172,7 @@ def _copied_class(lows: Tensor, highs: Tensor, living: list[int]) -> tuple[list[
     width = (highs - lows).amax(0) / gaps.where(gaps > 0, torch.full((), 1e-300))
     exact = [j for j in living if float(gaps[j]) > 0 and float(width[j]) <= EXACT]
     if exact:
-        return exact, f"has one value for each of the {len(lows)} classes, another for every class: it is the label"
+        return exact, f"has one value in each of the {len(lows)} classes, and no two the same: it is the label"
     near = [j for j in living if float(gaps[j]) > 0 and float(width[j]) <= NEARLY]
     apart = between.amax(0) > (highs - lows).amax(0)
     if len(near) != 1 or len(living) < MANY or any(bool(apart[j]) for j in living if j not in near):

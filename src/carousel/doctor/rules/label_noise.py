@@ -41,9 +41,10 @@ CARRIED = 1 / 3
 """The part of what is learned that would have shown in an evaluation, had it been carried over; else too few samples
 were evaluated to tell."""
 
-NO_BETTER = 0.97
-"""Loss of the best evaluation over that of a constant answer: data that say a little are better than that before they
-are learned by heart, and a network that has just begun to learn wavers by about a percent around 1."""
+NO_BETTER = 0.985
+"""Loss of the best evaluation over that of a constant answer. Data that say a little are better than that before they
+are learned by heart; a network that has just begun to learn noise wavers around 1 by the spread of its scores over the
+square root of the samples, which is below a percent."""
 
 VARIED = 0.5
 """How varied the answers are, over the labels (1 where they have the same distribution): a network that says the same
