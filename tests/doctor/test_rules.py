@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from carousel.doctor import RULES, Record, Watch, diagnose
 
 CLASSES = 5
+CENTERS = 2.0 * torch.randn(CLASSES, 8, generator=torch.Generator().manual_seed(1))
 
 
 def blobs(count: int = 600) -> tuple[Tensor, Tensor]:
     """Points of five classes around five centers, in random order."""
-    centers = 2.0 * torch.randn(CLASSES, 8)
     y = torch.randint(CLASSES, (count,))
-    return centers[y] + 0.5 * torch.randn(count, 8), y
+    return CENTERS[y] + 0.5 * torch.randn(count, 8), y
 
 
 def mlp(*middle: nn.Module, width: int = 32, out: int = CLASSES) -> nn.Sequential:
@@ -46,6 +46,8 @@ class Run:
     zero: str = "each"  # each, never, none (sets grad to None by hand), accumulate (two backward passes an update)
     held: list[nn.Parameter] | None = None
     dev: tuple[Tensor, Tensor] | None = None
+    dev_size: int = 50
+    train_too: bool = False  # evaluate the training data as well
     eval_mode: bool = True
 
     def __call__(self) -> None:
@@ -70,8 +72,9 @@ class Run:
                 if self.eval_mode:
                     self.net.eval()
                 with torch.no_grad():
-                    for x, y in zip(*(t.split(50) for t in self.dev), strict=True):
-                        self.loss(self.net(x), y)
+                    for data in [(self.x, self.y)] * self.train_too + [self.dev]:
+                        for x, y in zip(*(t.split(self.dev_size) for t in data), strict=True):
+                            self.loss(self.net(x), y)
 
 
 def codes(found: list[Any]) -> list[str]:
@@ -177,6 +180,66 @@ def weighted(scores: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(scores, y, weight=torch.tensor([1.0, 30.0]))
 
 
+def mse(answers: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(answers, y)
+
+
+def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y[torch.randperm(len(y))]
+
+
+def hard(count: int) -> tuple[Tensor, Tensor]:
+    """Labels that the inputs half determine."""
+    x = torch.randn(count, 8)
+    return x, (x[:, 0] + torch.randn(count) > 0).long()
+
+
+def line(count: int = 600) -> tuple[Tensor, Tensor]:
+    x = torch.randn(count, 8)
+    return x, x[:, :1] - x[:, 1:2] + 0.3 * torch.randn(count, 1)
+
+
+def drifted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y + 5
+
+
+def with_column(x: Tensor, column: Tensor) -> Tensor:
+    return torch.cat([x, column.reshape(len(x), -1).float()], 1)
+
+
+def told(data: tuple[Tensor, Tensor], noise: float = 0.0) -> tuple[Tensor, Tensor]:
+    """With the labels as a last column."""
+    x, y = data
+    return with_column(x, 2.0 * y - 3 + noise * torch.randn(y.shape)), y
+
+
+def told_in_codes() -> tuple[Tensor, Tensor]:
+    x, y = blobs()
+    return with_column(x, F.one_hot(y)), y
+
+
+def overlapping(data: tuple[Tensor, Tensor], net: nn.Module, shuffled: bool = False, **options: Any) -> Run:
+    """The last 50 training rows are the first of the evaluated ones, if these are not shuffled."""
+    x, y = data
+    order = torch.randperm(len(x) - 350) + 350 if shuffled else torch.arange(350, len(x))
+    return Run(net, x[:400], y[:400], dev=(x[order], y[order]), **options)
+
+
+def apart(data: tuple[Tensor, Tensor], net: nn.Module, **options: Any) -> Run:
+    x, y = data
+    return Run(net, x[:400], y[:400], dev=(x[400:], y[400:]), **options)
+
+
+def bits(count: int = 600) -> tuple[Tensor, Tensor]:
+    """Rows that repeat by nature; the label is one of the bits."""
+    x = torch.randint(2, (count, 8)).float()
+    return x, x[:, 0].long()
+
+
+def wide(out: int = CLASSES) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, out))
+
+
 def noise(net: nn.Module, **options: Any) -> Run:
     """Labels that say nothing, to be learned by heart."""
     x, y = torch.randn(120, 8), torch.randint(CLASSES, (120,))
@@ -198,7 +261,21 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
-    "overfitting": lambda: noise(mlp(width=256), epochs=40),
+    "overfitting": lambda: Run(mlp(width=256, out=2), *hard(120), dev=hard(400), epochs=60),
+    "label-noise": lambda: apart(misaligned(*hard(700)), mlp(width=256, out=2), epochs=60),
+    "label-noise, small": lambda: noise(mlp(width=256), epochs=40),
+    "label-noise, training data evaluated too": lambda: apart(
+        misaligned(*hard(700)), mlp(width=256, out=2), epochs=60, train_too=True
+    ),
+    "label-noise, dev only": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(300)), epochs=8),
+    "label-noise, of numbers": lambda: apart(misaligned(*line()), mlp(width=128, out=1), loss=mse, epochs=100),
+    "data-leakage": lambda: Run(wide(), *told(blobs())),
+    "data-leakage, with noise": lambda: Run(wide(2), *told(hard(600), 0.02)),
+    "data-leakage, in codes": lambda: Run(nn.Linear(13, CLASSES), *told_in_codes()),
+    "data-leakage, of numbers": lambda: Run(wide(1), *told(line()), loss=mse),
+    "data-leakage, split": lambda: overlapping(blobs(), mlp(), shuffled=True),
+    "data-leakage, split, one batch": lambda: overlapping(blobs(), mlp(), dev_size=250, train_too=True),
+    "data-leakage, split, boundary inside a batch": lambda: overlapping(blobs(), mlp(), dev_size=40),
     "non-finite": lambda: Run(mlp(), *blobs(), loss=lambda s, y: F.cross_entropy((s - s.detach()).sqrt(), y)),
 }
 
@@ -223,6 +300,24 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "imbalance, easy": lambda: Run(mlp(out=2), *rare(0.04, apart=True), epochs=8),
     "data sorted, batches shuffled": lambda: Run(mlp(), *by_class(*blobs())),
     "not shuffled, but mixed": lambda: Run(mlp(), *blobs(), shuffle=False),
+    "hard data, partly learned by heart": lambda: Run(mlp(width=64, out=2), *hard(200), dev=hard(400), epochs=15),
+    "imbalance, dev no better than the majority": lambda: Run(
+        mlp(out=2), *rare(0.15, apart=True), dev=rare(0.15, apart=True)
+    ),
+    "numbers that drift": lambda: Run(mlp(out=1), *line(), loss=mse, dev=drifted(*line(200)), epochs=8),
+    "noise, few samples": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(60))),
+    "training data evaluated too": lambda: apart(blobs(), mlp(), train_too=True, epochs=6),
+    "all data evaluated at once": lambda: Run(
+        mlp(), *(d := blobs()), dev=tuple(torch.cat([t, u]) for t, u in zip(d, blobs(200), strict=True)), dev_size=1000
+    ),
+    "all data evaluated in order": lambda: Run(
+        mlp(), *(d := blobs()), dev=tuple(torch.cat([t, u]) for t, u in zip(d, blobs(100), strict=True)), dev_size=64
+    ),
+    "only training data evaluated": lambda: Run(mlp(), *(d := blobs()), dev=d),
+    "rows that repeat by nature": lambda: apart(bits(), mlp(out=2), epochs=6),
+    "clusters far apart": lambda: Run(
+        mlp(), *(lambda y: (CENTERS[y] + 0.02 * torch.randn(600, 8), y))(torch.randint(CLASSES, (600,)))
+    ),
     "a gap that does not grow": lambda: noise(mlp(width=4), epochs=10, lr=1e-3),
 }
 

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .answers import Answers
 from .lab import Lab
+from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
 
 __all__ = ["Record"]
@@ -42,6 +44,8 @@ class Record:
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
         activations: by module, kind and number of the call in it.
+        samples: the rows that were trained on and evaluated.
+        answers: how answers and targets agree.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -61,6 +65,8 @@ class Record:
     dropped: int = 0
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
+    samples: Samples = field(default_factory=Samples)
+    answers: Answers = field(default_factory=Answers)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -114,6 +120,8 @@ class Record:
         """Count it, in its mode."""
         while self._inside and self._inside.pop()[0] is not module:  # a call that ended in an error was never left
             pass
+        if not self._inside:
+            self.samples.called(module, args, output, self.steps, self.counts)
         seen = self._modules.get(id(module))
         if seen is None:
             return
@@ -135,8 +143,12 @@ class Record:
             return
         if not given.requires_grad:
             self._evaluated(kind, keywords, value, len(given) if given.ndim else 1)
+            if not self.samples.evaluates_training_data:
+                self.answers.evaluated(kind, given, target, _plain_mean(args, keywords, value), self.steps)
             return
+        self.samples.lost(kind, given, target, self.looks)
         if self.counts:
+            self.answers.trained(kind, given, target, self.steps)
             self._labelled(kind, given.detach(), target, args, keywords)
             if isinstance(value, Tensor) and value.numel() == 1 and _reduction(keywords) == "mean":
                 self.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
@@ -248,6 +260,7 @@ class Record:
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Count it."""
         self.steps += 1
+        self.samples.updated()
         self.updates[id(optimizer)].used = True
 
     # views
@@ -284,7 +297,7 @@ class Record:
         return last if math.isfinite(last) else math.inf
 
     def has_learned(self) -> bool:
-        """The loss is positive, and less than a twentieth of what it was: whatever there is to criticize does no harm."""
+        """The loss is positive, and less than a twentieth of what it was."""
         course = self.course()
         return len(course) > 1 and 0 <= self.last_loss() < 0.05 * course[0][1]
 
@@ -360,6 +373,13 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _reduction(keywords: dict[str, Any]) -> str:
     return keywords.get("reduction", "mean")
+
+
+def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> float | None:
+    """The value of a loss, if it is the mean over samples that all count the same."""
+    changed = any(keywords.get(name) is not None for name in ("weight", "pos_weight")) or len(args) > 2
+    same = not changed and not keywords.get("label_smoothing") and _reduction(keywords) == "mean"
+    return float(value) if same and isinstance(value, Tensor) and value.numel() == 1 else None
 
 
 def _is_binary(target: Tensor) -> bool:

@@ -38,8 +38,8 @@ def findings(record: Record) -> list[Finding]:
             f"{now.kind} over {len(now.last)} steps",
             f"Of the gradient of the last state, {before.last[0]:.1g} was left at the first of {len(now.last)} steps "
             f"at the start of the run, and {now.last[0]:.1g} at its end; more than a hundredth only in the last "
-            f"{reach} steps. The loss ({reliance.loss:.3g}) is the same when the inputs are exchanged ({reliance.mixed:.3g}): "
-            "the network makes no use of them.",
+            f"{reach} steps. The loss ({reliance.loss:.3g}) is the same when the inputs are exchanged "
+            f"({reliance.mixed:.3g}): the network makes no use of them.",
             "Use a gated cell (nn.LSTM with a forget-gate bias of 1, nn.GRU) in place of a plain one, or start the "
             "recurrent weights orthogonal (nn.init.orthogonal_).",
         )

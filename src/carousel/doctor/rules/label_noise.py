@@ -1,0 +1,179 @@
+"""Labels that have nothing to do with their inputs: the training data are learned by heart, other data stay at chance.
+
+Chance is what the answers would get if they were dealt to the samples at random (Cohen's kappa is 0 there, the
+correlation of a regression likewise), whatever the shares of the classes. Overfitting on data that say something does
+not come down to it, nor does an offset or a drift of a regression.
+
+Labels of which only a part is wrong are left out: what they do to the losses, data that are merely hard do too.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from statistics import median
+
+import torch
+
+from ..answers import Agreement
+from ..findings import Finding
+from ..record import Record
+from ..seen import Labels
+
+CODE = "label-noise"
+EXPLAINS = ("overfitting",)
+
+LEARNED = 0.2
+"""What of the room above chance the network has learned of its training data in the last quarter: below it is hardly
+learned by heart, and there is little to miss in other data."""
+
+LEAST = 100
+"""Evaluated samples."""
+
+ERRORS = 3.0
+"""Standard errors above chance that no evaluation may exceed: one of a thousand does so at random."""
+
+TYPICAL = 1.5
+"""Standard errors above chance that their median may not exceed: the evaluations are of the same samples, so that they
+err together, and one set of fifteen is farther off at random."""
+
+CARRIED = 1 / 3
+"""The part of what is learned that would have shown in an evaluation, had it been carried over; else too few samples
+were evaluated to tell."""
+
+NO_BETTER = 0.985
+"""Loss of the best evaluation over that of a constant answer. Data that say a little are better than that before they
+are learned by heart; a network that has just begun to learn noise wavers around 1 by the spread of its scores over the
+square root of the samples, which is below a percent."""
+
+VARIED = 0.5
+"""How varied the answers are, over the labels (1 where they have the same distribution): a network that says the same
+of all other data has a fault of its own, as inputs of another scale."""
+
+CHUNK = 100
+"""Samples of successive batches whose commonest class counts as known (by chance alone it is more than its share):
+where data come sorted by class, a network that says the class of the day looks good without having learned a label."""
+
+ADVICE = (
+    "Look at some inputs beside their labels. Shuffle, filter and sort inputs and labels with the same indices (one "
+    "permutation for both), and encode the labels of the training and of the other data by the same table."
+)
+
+
+def findings(record: Record) -> list[Finding]:
+    """Where nothing of what is learned by heart is true of other data."""
+    found = []
+    for kind, of in record.answers.evaluations.items():
+        evaluations = [one for one in of if one.samples >= LEAST and one.step]
+        if not evaluations or evaluations[-1].step < record.steps * 3 / 4:
+            continue
+        if all(one.table is not None for one in evaluations):
+            said = _classes(record, kind, evaluations)
+        elif all(one.sums is not None for one in evaluations):
+            said = _numbers(record, kind, evaluations)
+        else:
+            continue
+        if said is not None:
+            found.append(Finding(CODE, "error", f"the targets of {kind}", said, ADVICE))
+    return found
+
+
+def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
+    labels = record.labels.get(kind)
+    known = None if labels is None else _learned(labels, record.steps * 3 // 4)
+    if known is None:
+        return None
+    learned, accuracy = known
+    each = [_kappa(one) for one in evaluations]
+    scores = [(kappa, error) for made in each if made is not None for kappa, error, _ in (made,)]
+    if len(scores) < len(each) or not _at_chance(learned, scores):
+        return None
+    last = evaluations[-1].table
+    assert last is not None
+    label, guess = (last[i] / last[i].sum() for i in (0, 1))
+    if 1 - float(guess.square().sum()) < VARIED * (1 - float(label.square().sum())):
+        return None
+    for one in evaluations:
+        assert one.table is not None
+        share = one.table[0] / one.table[0].sum()
+        if one.loss is not None and one.loss < NO_BETTER * float(-torch.xlogy(share, share).sum()):
+            return None
+    right = [float(one.table[2].sum() / one.table[0].sum()) for one in evaluations if one.table is not None]
+    return (
+        f"In the last quarter of the run {accuracy:.0%} of the training labels were recognized; of data evaluated "
+        f"without gradients ({int(last[0].sum())} samples) {max(right):.0%} at best in {len(right)} evaluations, no "
+        f"more than at random, where to say always the commonest class gives {float(label.max()):.0%}."
+    )
+
+
+def _numbers(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
+    late = [sums for step, sums in record.answers.batches.get(kind, []) if step >= record.steps * 3 // 4]
+    if not late:
+        return None
+    answers, targets, both = (float(v) for v in torch.stack(late).sum(0))
+    if min(answers, targets) <= 0 or both <= 0:
+        return None
+    learned = both / math.sqrt(answers * targets)
+    scores, losses = [], []
+    for one in evaluations:
+        assert one.sums is not None
+        n, p, t, pp, tt, pt = (float(v) for v in one.sums)
+        spread = max(pp - p * p / n, 0.0), max(tt - t * t / n, 0.0)
+        if spread[1] <= 1e-9 * tt:
+            return None
+        if spread[0] > 1e-9 * pp:  # else the answers are constant: at chance
+            scores.append(((pt - p * t / n) / math.sqrt(spread[0] * spread[1]), 1 / math.sqrt(one.samples)))
+        losses.append((pp - 2 * pt + tt) / spread[1])
+        varied = math.sqrt(spread[0] / spread[1])
+    if not scores or learned * learned < LEARNED or varied < VARIED or min(losses) < NO_BETTER:
+        return None
+    if not _at_chance(learned, scores):
+        return None
+    return (
+        f"In the last quarter of the run the answers to training data follow their targets (correlation "
+        f"{learned:.2f}); on data evaluated without gradients ({evaluations[-1].samples} samples) the correlation was "
+        f"{max(r for r, _ in scores):.2f} at best in {len(scores)} evaluations, and the squared error never below "
+        f"{min(losses):.2f} times the variance of the targets, which a constant answer has."
+    )
+
+
+def _at_chance(learned: float, scores: list[tuple[float, float]]) -> bool:
+    """Whether no evaluation is above chance, their median is near it, and what was learned would have shown."""
+    return (
+        all(score < ERRORS * error for score, error in scores)
+        and median(score / error for score, error in scores) < TYPICAL
+        and ERRORS * scores[-1][1] <= CARRIED * learned
+    )
+
+
+def _learned(labels: Labels, since: int) -> tuple[float, float] | None:
+    """Of the training data: the part of the room above the commonest class of each chunk, and the accuracy."""
+    right = common = total = 0
+    chunk, left = None, 0
+    for _, of in groupby((b for b in labels.batches if b[0] >= since), key=lambda b: b[0]):
+        for _, seen, good in of:
+            right, total = right + int(good.sum()), total + int(seen.sum())
+            chunk = seen if chunk is None or len(chunk) != len(seen) else chunk + seen
+            left += int(seen.sum())
+            if left >= CHUNK:
+                common, chunk, left = common + int(chunk.max()), None, 0
+    counted = total - left
+    if counted < LEAST or common >= counted:
+        return None
+    share = common / counted
+    learned = (right / total - share) / (1 - share)
+    return (learned, right / total) if learned >= LEARNED else None
+
+
+def _kappa(one: Agreement) -> tuple[float, float, float] | None:
+    """Cohen's kappa, its standard error at chance, and the accuracy."""
+    assert one.table is not None
+    label, guess, both = (row.double() for row in one.table)
+    n = float(label.sum())
+    if n < LEAST or n - float(label.max()) < LEAST / 5:  # one class, or nearly
+        return None
+    chance = float(label @ guess) / (n * n)
+    accuracy = float(both.sum()) / n
+    if chance > 1 - 1e-9:
+        return None
+    return (accuracy - chance) / (1 - chance), math.sqrt(chance / (1 - chance) / n), accuracy
