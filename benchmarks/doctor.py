@@ -58,7 +58,7 @@ def bench(of: list[Variant], jobs: int) -> None:
         for number, done in enumerate(as_completed(running), 1):
             variant = running[done]
             report, seconds, trouble = done.result()
-            row = judged(report, runs.label(variant.script, held))
+            row = judged(report, runs.label(variant, held))
             row |= {"steps": (report or {}).get("steps"), "seconds": seconds, "trouble": trouble}
             row["findings"] = [] if row["right"] else row["findings"]
             rows[variant.key] = row | {"text": runs.sha(todo[variant]), "tool": tool}
@@ -261,13 +261,14 @@ def markdown(results: dict[str, Any]) -> str:
     if not rows:
         return "Not measured yet.\n"
     where = part["environment"]
-    tools = sorted({row["tool"] for row in rows.values()})
+    held, timed = results.get("advice", {}).get("rows", {}), results.get("overhead", {})
+    tools = {row["tool"] for row in (*rows.values(), *held.values())} | ({timed["tool"]} if timed else set())
     text = (
-        f"{len(rows)} of the {len(every)} runs are measured, with the doctor of commit {', '.join(tools)}, PyTorch "
+        f"{len(rows)} of the {len(every)} runs are measured, with the doctor of commit {', '.join(sorted(tools))}, PyTorch "
         f"{where['versions']['torch']}, one thread, on {where['processor']}. In brackets: 95 % interval (Wilson).\n\n"
     )
     text += table({name: totals(group) for name, group in _groups(rows, every).items()})
-    over = results.get("overhead", {}).get("ratios", {})
+    over = timed.get("ratios", {})
     if over:
         text += "\n| time and memory over those of the plain run | median | worst |\n|---|---|---|\n"
         titles = {
@@ -279,7 +280,6 @@ def markdown(results: dict[str, Any]) -> str:
         for way, of in over.items():
             for key, title in titles.items():
                 text += f"| {way}: {title} | {of[key]['median']:.2f} | {of[key]['worst']:.2f} |\n"
-    held = results.get("advice", {}).get("rows", {})
     return text + (f"\n{_advice_table(held)}" if held else "")
 
 

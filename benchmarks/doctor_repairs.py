@@ -22,6 +22,9 @@ BY_HAND = {
 
 FOUND = r"([\d.]+(?:e-?\d+)?)"
 
+RECURRENT = r"init\.(?:uniform_|normal_|constant_)\(([\w.]*weight_hh\w*), [^()]*\)"
+"""How a script fills a recurrent matrix."""
+
 
 def repaired(text: str, finding: Finding, steps: int) -> str | None:
     """The script with the advice of a finding followed; None where that can't be done.
@@ -87,9 +90,7 @@ def _init(text: str, finding: Finding, steps: int) -> str | None:
     rule = "xavier_uniform_" if smooth else "kaiming_normal_"
     weights = r"init\.(?:uniform_|normal_|constant_)\(([\w.]*weight(?!_hh)\w*), [^()]*\)"
     text = re.sub(weights, rf"init.{rule}(\1)", text)
-    text = re.sub(
-        r"init\.(?:uniform_|normal_|constant_)\(([\w.]*weight_hh\w*), [^()]*\)", r"init.orthogonal_(\1)", text
-    )
+    text = re.sub(RECURRENT, r"init.orthogonal_(\1)", text)
     return re.sub(r"init\.constant_\(([\w.]*bias), [^()]*\)", r"init.zeros_(\1)", text)
 
 
@@ -114,9 +115,12 @@ def _residual(text: str, finding: Finding, steps: int) -> str | None:
 
 
 def _clip(text: str, finding: Finding, steps: int) -> str | None:
+    """The gradient clipped before each update, and an orthogonal recurrent matrix if the advice names it."""
     rule, net = _optimizer(text), re.search(r"(\w+)\.parameters\(\)", text)
     if rule is None or net is None or "clip_grad" in text:
         return None
+    if "orthogonal" in finding["advice"]:
+        text = re.sub(RECURRENT, r"init.orthogonal_(\1)", text)
     call = f"torch.nn.utils.clip_grad_norm_({net[1]}.parameters(), 1.0)"
     return re.sub(rf"^([ \t]*){rule}\.step\(", rf"\1{call}\n\g<0>", text, flags=re.MULTILINE)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from .doctor_variants import mended
+from .doctor_variants import Variant, mended
 
 __all__ = ["BENCH", "LIMIT", "doctor", "label", "labels", "options", "plain", "sha", "stamped", "texts", "tool"]
 
@@ -27,7 +27,10 @@ ROOT = Path(__file__).parents[1]
 BENCH = ROOT.parent / "shared" / "doctor" / "bench"
 TOOL = ("src/carousel/doctor", "src/carousel/cli/doctor.py")
 LIMIT = 60.0
-"""Seconds a run may take."""
+"""Seconds that a run under the doctor may take."""
+
+PATIENCE = 300.0
+"""Seconds that one without may take: whether a label is true is no matter of time."""
 
 
 def texts() -> dict[str, str]:
@@ -43,9 +46,10 @@ def labels() -> dict[str, dict[str, Any]]:
     return {name.removesuffix(".py"): row for name, row in held.items()}
 
 
-def label(script: str, held: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A script's label; that of a mended one is healthy."""
-    return {"expect": [], "accept": []} if script in mended() else held[script]
+def label(variant: Variant, held: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """What has to be named, and what may be; nothing for a mended script."""
+    row = {"expect": [], "accept": []} if variant.script in mended() else held[variant.script]
+    return {"expect": row["expect"], "accept": [*row["accept"], *variant.family.accept.get(variant.key, [])]}
 
 
 def sha(text: str) -> str:
@@ -60,7 +64,7 @@ def tool() -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     try:
-        changes = git("status", "--porcelain", "--", *TOOL) and git("diff", "HEAD", "--", *TOOL)
+        changes = git("diff", "HEAD", "--", *TOOL) + git("ls-files", "--others", "--exclude-standard", "--", *TOOL)
         return git("log", "-1", "--format=%h", "--", *TOOL).strip() + (f"+{sha(changes)[:4]}" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -135,7 +139,7 @@ def plain(text: str) -> tuple[str, str, float]:
         script.write_text(text, encoding="utf-8")
         child = multiprocessing.get_context("fork").Process(target=_main, args=(script, out))
         child.start()
-        child.join(LIMIT)
+        child.join(PATIENCE)
         late = child.is_alive()
         if late:
             child.kill()

@@ -39,6 +39,7 @@ class Family:
         fair: edit -> another `good`, where the data allow less.
         flattered: scripts whose fault makes the result too good.
         fails: scripts whose fault ends them with an error.
+        accept: key of a variant -> codes that are honest there beside the script's own.
     """
 
     healthy: str
@@ -53,6 +54,7 @@ class Family:
     fair: dict[str, float] = field(default_factory=dict)
     flattered: list[str] = field(default_factory=list)
     fails: list[str] = field(default_factory=list)
+    accept: dict[str, list[str]] = field(default_factory=dict)
 
     def of(self, script: str) -> dict[str, Edit]:
         """Name -> edit of one script."""
