@@ -265,7 +265,8 @@ def markdown(results: dict[str, Any]) -> str:
     tools = {row["tool"] for row in (*rows.values(), *held.values())} | ({timed["tool"]} if timed else set())
     text = (
         f"{len(rows)} of the {len(every)} runs are measured, with the doctor of commit {', '.join(sorted(tools))}, "
-        f"PyTorch {where['versions']['torch']}, one thread, on {where['processor']}. In brackets: 95 % interval (Wilson).\n\n"
+        f"PyTorch {where['versions']['torch']}, one thread, on {where['processor']}. "
+        "In brackets: 95 % interval (Wilson).\n\n"
     )
     text += table({name: totals(group) for name, group in _groups(rows, every).items()})
     over = timed.get("ratios", {})
