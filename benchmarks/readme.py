@@ -1,4 +1,4 @@
-"""Put the measured numbers into README.md: `python -m benchmarks.readme`. A test holds that they are in step."""
+"""Put the measured numbers into README.md and docs/: `python -m benchmarks.readme`. A test holds that they agree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .doctor import markdown
 from .engine_targets import OURS, mean, ratios
 from .files import read
 
@@ -53,19 +54,20 @@ def engine(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"main_job": main_job, "engine": engine}
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"main_job": main_job, "engine": engine, "doctor": markdown}
+PAGES = (ROOT / "README.md", ROOT / "docs" / "doctor.md")
 
 
-def filled(readme: str) -> str:
-    """The README with the present numbers."""
+def filled(page: str) -> str:
+    """A page with the present numbers."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         text = begin + table(read(RESULTS / f"{name}.json")) + end
-        readme = pattern.sub(lambda _, text=text: text, readme)
-    return readme
+        page = pattern.sub(lambda _, text=text: text, page)
+    return page
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(filled(path.read_text()))
+    for path in PAGES:
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
