@@ -297,9 +297,9 @@ class Record:
         return last if math.isfinite(last) else math.inf
 
     def has_learned(self) -> bool:
-        """The loss is positive, and less than a twentieth of what it was."""
-        course = self.course()
-        return len(course) > 1 and 0 <= self.last_loss() < 0.05 * course[0][1]
+        """The loss is positive, and less than a twentieth of what it was in the first ten updates."""
+        first = [value for _, value in self.course()[:10]]
+        return bool(first) and 0 <= self.last_loss() < 0.05 * min(first)
 
     def depth_ratio(self, since: int, until: int) -> float | None:
         """The gradient of the first third of the layers over that of the last, both relative to their weights.
