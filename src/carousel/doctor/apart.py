@@ -11,6 +11,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -84,10 +85,12 @@ def _hush() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - they may have gone elsewhere
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    warnings.simplefilter("ignore")  # the script may have made errors of them
     os.nice(5)
     torch.set_num_threads(1)  # the threads of the parent are not here
     torch.manual_seed(0)

@@ -213,7 +213,7 @@ class Lab:
                 mixed = {n: _rows(x)[orders[len(_rows(x))]].reshape(x.shape) for n, x in given.items()}
                 with torch.no_grad():
                     for values, other in zip(losses, ({}, mixed), strict=True):
-                        values += [float(v) for v in tape.replay(backward=False, given=other)]
+                        values += [float(v.detach()) for v in tape.replay(backward=False, given=other)]
             return Reliance(*(sum(values) / len(values) for values in losses))
 
         return self.ask("reliance", work)
@@ -277,7 +277,8 @@ class Lab:
     def held_out_loss(self, change: Change | None = None) -> float:
         """The mean over the held-out tapes."""
         with torch.no_grad():
-            losses = [float(v) for tape in self.held_out_tapes for v in tape.replay(backward=False, change=change)]
+            roots = [root for tape in self.held_out_tapes for root in tape.replay(backward=False, change=change)]
+        losses = [float(root.detach()) for root in roots]
         mean = sum(losses) / len(losses)
         return mean if math.isfinite(mean) else math.inf
 

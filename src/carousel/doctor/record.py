@@ -23,6 +23,9 @@ from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, 
 
 __all__ = ["Record"]
 
+CHANCE = ("cross_entropy", "nll_loss")
+"""Losses whose value is ln K where nothing is known."""
+
 ALWAYS = 50
 """Updates that are looked into one by one; behind them every tenth, then every hundredth …"""
 
@@ -297,8 +300,13 @@ class Record:
         return last if math.isfinite(last) else math.inf
 
     def has_learned(self) -> bool:
-        """The loss is positive, and less than a twentieth of what it was in the first ten updates."""
+        """The loss is positive, and less than a twentieth of what it was in the first ten updates, or of chance."""
         first = [value for _, value in self.course()[:10]]
+        for kind, calls in self.loss_calls.items():
+            if kind in CHANCE and calls.classes > 1:
+                first.append(math.log(calls.classes))
+            elif kind.startswith("binary_cross_entropy"):
+                first.append(math.log(2))
         return bool(first) and 0 <= self.last_loss() < 0.05 * min(first)
 
     def depth_ratio(self, since: int, until: int) -> float | None:

@@ -93,9 +93,8 @@ def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
 
     def loss(which: list[Tape]) -> float:
         with torch.no_grad():
-            values = [
-                float(v) for tape in which for v in tape.replay(backward=False, change=change_for(_inputs(lab, tape)))
-            ]
+            roots = [r for tape in which for r in tape.replay(backward=False, change=change_for(_inputs(lab, tape)))]
+        values = [float(root.detach()) for root in roots]
         return sum(values) / len(values)
 
     start, train = loss(lab.held_out_tapes), lab.training_tapes

@@ -1,0 +1,209 @@
+"""Rules that make experiments: each finds a planted fault, and is silent on the healthy run that looks most like it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from carousel.doctor import Doctor
+from carousel.doctor.apart import can_fork
+
+from .test_rules import Run, blobs, codes, mlp
+
+pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
+
+
+def spirals(count: int = 900) -> tuple[Tensor, Tensor]:
+    """Three arms, as eight features of which two matter."""
+    y = torch.randint(3, (count,))
+    r = torch.rand(count)
+    angle = 4.0 * r + 2.1 * y + 0.1 * torch.randn(count)
+    x = torch.randn(count, 8) * 0.1
+    x[:, 0], x[:, 1] = 2 * r * angle.cos(), 2 * r * angle.sin()
+    return x, y
+
+
+def raw() -> tuple[Tensor, Tensor]:
+    """The classes are in small features; a large one says nothing."""
+    x, y = blobs(900)
+    return torch.cat([x[:, :7], 3000.0 + 1000.0 * torch.randn(len(x), 1)], 1), y
+
+
+def noisy_line() -> tuple[Tensor, Tensor]:
+    x = torch.randn(900, 8)
+    return x, x[:, :1] + 3.0 * torch.randn(900, 1)
+
+
+def squared(scores: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(scores, y)
+
+
+class Deep(nn.Module):
+    def __init__(self, kind: str, layers: int = 20) -> None:
+        super().__init__()
+        self.kind, self.first, self.last = kind, nn.Linear(8, 24), nn.Linear(24, 3)
+        self.layers = nn.ModuleList(nn.Linear(24, 24) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(24) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            y = F.relu(layer(x))
+            x = x + 0.2 * y if self.kind == "residual" else norm(y) if self.kind == "norm" else y
+        return self.last(x)
+
+
+def function(forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor, Tensor], Tensor]) -> nn.Module:
+    """A network with a hand-written function in its middle."""
+
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return backward(ctx.saved_tensors[0], grad)
+
+    class Calls(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Own.apply(x)  # pyright: ignore[reportReturnType]
+
+    return mlp(Calls())
+
+
+class Reads(nn.Module):
+    """A recurrent layer, and a layer on what it says last, or on all it says."""
+
+    def __init__(self, kind: str, batch_first: bool = True, pick: str = "last", out: int = 1, width: int = 3) -> None:
+        super().__init__()
+        self.rnn: nn.RNNBase = getattr(nn, kind)(width, 32, batch_first=batch_first)
+        self.head, self.pick = nn.Linear(32, out), pick
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, _ = self.rnn(x)
+        chosen = {"last": lambda: out[:, -1], "last in time": lambda: out[-1], "mean": lambda: out.mean(1)}[self.pick]()
+        return self.head(chosen)
+
+
+def first_symbol(steps: int, count: int = 800) -> tuple[Tensor, Tensor]:
+    """Which of three symbols came first, before noise."""
+    y = torch.randint(3, (count,))
+    x = 0.3 * torch.randn(count, steps, 3)
+    x[:, 0] += 2.0 * F.one_hot(y, 3)
+    return x, y
+
+
+def plain(std: float) -> nn.Module:
+    net = Reads("RNN", out=3)
+    nn.init.normal_(net.rnn.get_parameter("weight_hh_l0"), std=std)
+    return net
+
+
+def orthogonal() -> nn.Module:
+    net = Reads("RNN", out=3)
+    nn.init.orthogonal_(net.rnn.get_parameter("weight_hh_l0"))
+    return net
+
+
+def echo(window: int, lag: int) -> Callable[[], None]:
+    """The bit that came `lag` steps before, in windows of a stream; the state is carried."""
+
+    def train() -> None:
+        net, head = nn.RNN(1, 24), nn.Linear(24, 1)
+        rule = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=3e-3)
+        bits = torch.randint(2, (window * 120 + lag, 16)).float()
+        state = None
+        for number in range(120):
+            x = 2 * bits[lag + number * window : lag + (number + 1) * window].unsqueeze(-1) - 1
+            y = bits[number * window : (number + 1) * window]
+            out, state = net(x, None if state is None else state.detach())
+            loss = F.binary_cross_entropy_with_logits(head(out).squeeze(-1), y)
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+
+    return train
+
+
+def swapped(batch_first: bool, pick: str) -> Run:
+    """Batches of samples first, as they come from a data set."""
+    return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
+
+
+FAULTS: dict[str, Callable[[], Any]] = {
+    "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=2.0, epochs=6),
+    "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
+    "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
+    "too-deep-plain": lambda: Run(Deep("plain", 40), *spirals(), epochs=3, size=20, lr=1e-3),
+    "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
+    "wrong-gradient": lambda: Run(
+        function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
+    ),
+    "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
+    "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
+    "horizon-too-short": lambda: echo(window=4, lag=7),
+    "batch-time-swapped": lambda: swapped(False, "last"),
+    "batch-time-swapped, mean": lambda: swapped(False, "mean"),
+}
+
+HEALTHY: dict[str, Callable[[], Any]] = {
+    "a large learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-2, epochs=6),
+    "a small learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-4, epochs=15),
+    "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
+    "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
+    "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
+    "deep with norms": lambda: Run(Deep("norm"), *spirals(), epochs=3, size=20, lr=1e-3),
+    "a right gradient": lambda: Run(function(torch.sin, lambda x, g: x.cos() * g), *blobs()),
+    "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
+    "gradient scaling": lambda: Run(function(lambda x: x.clone(), lambda x, g: 0.5 * g), *blobs()),
+    "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
+    "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
+    "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "a window that is long enough": lambda: echo(window=24, lag=3),
+    "batch first": lambda: swapped(True, "last"),
+    "mean over time": lambda: swapped(True, "mean"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_named(name: str, findings: Callable) -> None:
+    found = findings(FAULTS[name])
+    assert codes(found) == [name.split(",")[0]]
+    assert all(f.where and f.evidence.endswith(".") and f.advice.endswith(".") for f in found)
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_is_left_in_peace(name: str, findings: Callable) -> None:
+    assert codes(findings(HEALTHY[name])) == []
+
+
+@pytest.mark.parametrize("name", ["lr-too-high", "underfitting"])
+def test_experiments_change_nothing(name: str) -> None:
+    def trained(watch: bool) -> tuple[list[Tensor], dict[str, Any], Tensor]:
+        torch.manual_seed(3)
+        run = FAULTS[name]()
+        if watch:
+            with Doctor() as doctor:
+                run()
+            assert [f.code for f in doctor.findings] == [name]
+        else:
+            run()
+        return list(copy.deepcopy(run.net).state_dict().values()), {}, torch.random.get_rng_state()
+
+    (weights, _, state), (others, _, other) = trained(True), trained(False)
+    assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+    assert torch.equal(state, other)
+
+
+def test_without_experiments_only_what_was_seen(findings: Callable) -> None:
+    assert codes(findings(FAULTS["lr-too-low"], probe=False)) == []
