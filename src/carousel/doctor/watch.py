@@ -18,7 +18,9 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 from torch.jit._builtins import _get_builtin_table
+from torch.jit._trace import is_tracing
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -146,8 +148,8 @@ class Watch:
             not busy
             and threading.get_ident() == self._thread
             and os.getpid() == self._process
-            and not torch.jit.is_tracing()
-            and torch._C._functorch.peek_interpreter_stack() is None  # as in vmap
+            and not is_tracing()
+            and peek_interpreter_stack() is None  # as in vmap
             and not torch._C._len_torch_dispatch_stack()  # it would see what the listeners do
         )
 
