@@ -90,7 +90,11 @@ def test_more_than_the_run_has(scripts: Scripts) -> None:
             ["update 10", *["caught"] * 10, *(f"update {k}" for k in range(21, 30)), "end"],
             "a bare `except:`",
         ),
-        ("try:\n for k in range(30): update(k)\nexcept SystemExit as s: print('exit', s.code)", ["update 10", "exit 0"], ""),
+        (
+            "try:\n for k in range(30): update(k)\nexcept SystemExit as s: print('exit', s.code)",
+            ["update 10", "exit 0"],
+            "",
+        ),
     ],
     ids=["plain", "except Exception", "finally", "bare once", "bare always", "except SystemExit"],
 )

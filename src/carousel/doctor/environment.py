@@ -173,14 +173,13 @@ def _finding(where: str, evidence: str, advice: str) -> Finding:
 
 def _package(error: BaseException) -> str | None:
     """The installed package that was being imported: of the innermost file of one that ran as a module."""
-    match = re.search(r"(?:site|dist)-packages[/\\](\w+)", str(error))
-    if match and ".so" in str(error):
-        return match[1]
+    folder = re.compile(r"(?:site|dist)-packages[/\\](\w+)")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        match = re.search(r"(?:site|dist)-packages[/\\](\w+)", frame.filename)
+        match = folder.search(frame.filename)
         if match and frame.name == "<module>" and not (match[1] == "numpy" and "numpy" in str(error)):
             return match[1]
-    return None
+    match = folder.search(str(error))
+    return match[1] if match and ".so" in str(error) else None
 
 
 def _installed(path: str) -> bool:

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -126,6 +127,7 @@ class Watch:
             register_optimizer_step_pre_hook(self._before_step).remove,
             register_optimizer_step_post_hook(self._after_step).remove,
         ]
+        self._quiet()
         for name in LOSSES:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
@@ -140,6 +142,17 @@ class Watch:
         self._thread = None
         while self._undo:
             self._undo.pop()()
+
+    def _quiet(self) -> None:
+        """Without us the script would not be warned of global hooks."""
+        warnings.filterwarnings("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+        ours = warnings.filters[0]
+
+        def undo() -> None:
+            if ours in warnings.filters:
+                warnings.filters.remove(ours)  # pyright: ignore[reportAttributeAccessIssue]
+
+        self._undo.append(undo)
 
     @property
     def _awake(self) -> bool:
