@@ -48,6 +48,15 @@ def test_the_rest_runs_unwatched(scripts: Scripts) -> None:
     assert scripts.found()["steps"] == 12
 
 
+def test_what_the_script_has_kept_is_still_pickled(scripts: Scripts) -> None:
+    made = "import io, pickle\nlayer = torch.nn.TransformerEncoderLayer(4, 2, 8)\nacts = torch.tanh, F.relu, F.tanh\n"
+    kept = "print(layer.activation is F.relu, layer.activation_relu_or_gelu)\n"
+    kept += "print(pickle.dumps(acts), len(pickle.dumps(layer)))\n"
+    kept += "torch.save(layer, io.BytesIO())\n"
+    scripts.write(RUN.replace("for k", made + "for k") + kept)
+    scripts.same("--steps", "5")
+
+
 def test_judged_at_that_moment(scripts: Scripts) -> None:
     scripts.write(RUN.replace('print("update", k, flush=True)', 'print("update", k, file=sys.stderr)'))
     said = scripts.watched("--steps", "12", "train.py").stderr

@@ -188,7 +188,12 @@ def _hide(error: BaseException | None, done: set[int]) -> None:
         traces.append(trace)
         trace = trace.tb_next
     files = [trace.tb_frame.f_code.co_filename for trace in traces]
-    ours = {i for i, file in enumerate(files) if file.startswith(os.fspath(Path(__file__).parent) + os.sep)}
+    here = os.fspath(Path(__file__).parent) + os.sep
+    ours = {
+        i
+        for i, trace in enumerate(traces)
+        if files[i].startswith(here) or "__carousel__" in trace.tb_frame.f_code.co_varnames
+    }
     for i, trace in enumerate(traces):  # of an import, Python hides its own frames too, where they are neighbors
         if i in ours and trace.tb_frame.f_code.co_name == "exec_module":
             for way in (range(i - 1, -1, -1), range(i + 1, len(traces))):

@@ -8,8 +8,8 @@ gives; nothing here draws a random number or writes to a tensor.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
-import sys
 import threading
 import types
 import warnings
@@ -213,22 +213,19 @@ class Watch:
                 return original(*args, **keywords)
             return around(original, args, keywords)
 
-        if isinstance(original, types.FunctionType):
-            patched = functools.wraps(original)(call)
-            vars(patched).update(
-                {"__script_if_tracing_wrapper": True, "__original_fn": original}
-            )  # for torch.jit.script
-        else:
-            patched = _Builtin(original, call)
+        if owner is F and isinstance(original, types.FunctionType) and original.__closure__ is None:
+            function, original = original, _copied(original)
+            self._undo.append(_redirected(function, call))
+            return
+        patched = (
+            functools.wraps(original)(call) if isinstance(original, types.FunctionType) else _Builtin(original, call)
+        )
 
         def undo() -> None:
             _get_builtin_table().pop(id(patched), None)
-            if isinstance(original, types.FunctionType) and sys.getrefcount(patched) > held:
-                return  # the script keeps it, and may pickle it by its name: it stays there, asleep
             setattr(owner, name, original) if own else delattr(owner, name)
 
         setattr(owner, name, patched)
-        held = sys.getrefcount(patched)
         if id(original) in _get_builtin_table():
             _get_builtin_table()[id(patched)] = _get_builtin_table()[id(original)]  # for torch.jit.script
         self._undo.append(undo)
@@ -269,6 +266,40 @@ class Watch:
         result = original(*args, **keywords)
         self._say("after_backward", roots)
         return result
+
+
+def _copied(function: types.FunctionType) -> types.FunctionType:
+    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _redirected(function: types.FunctionType, call: Callable[..., Any]) -> Callable[[], None]:
+    """Let a function call another; it stays the same object, which others may hold, compare, and pickle by its name.
+
+    Returns:
+        What puts it back.
+    """
+    code, signature = function.__code__, inspect.signature(function)
+    consts = tuple(call if const == "CALL" else const for const in _redirect.__code__.co_consts)
+    names = {name: getattr(code, name) for name in ("co_filename", "co_firstlineno", "co_name", "co_qualname")}
+    own = vars(function).get("__signature__")
+    function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    function.__code__ = _redirect.__code__.replace(co_consts=consts, **names)
+
+    def undo() -> None:
+        function.__code__ = code
+        del function.__signature__  # pyright: ignore[reportFunctionMemberAccess]
+        if own is not None:
+            vars(function)["__signature__"] = own
+
+    return undo
+
+
+def _redirect(*args: Any, **keywords: Any) -> Any:
+    call: Any = "CALL"
+    __carousel__: Any = call(*args, **keywords)  # the name tells these frames from others
+    return __carousel__
 
 
 class _Builtin:
