@@ -59,3 +59,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext carousel`: the magics `%%doctor` and `%doctor`."""
+    importlib.import_module("carousel.doctor.notebook").load(shell)

@@ -245,20 +245,6 @@ def test_something_else_in_its_place() -> None:
     assert not tape.fresh
 
 
-def closure() -> None:
-    net = nn.Linear(3, 2)
-    rule = torch.optim.LBFGS(net.parameters())
-
-    def again() -> Tensor:
-        rule.zero_grad()
-        loss = net(rows()).square().mean()
-        loss.backward()
-        return loss
-
-    for _ in range(3):
-        rule.step(again)
-
-
 def penalty() -> None:
     net = nn.Linear(3, 1)
     rule = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -284,7 +270,7 @@ def under_autocast() -> None:
 
 @pytest.mark.parametrize(
     ("train", "words"),
-    [(closure, "inside of step()"), (penalty, "gives its gradients"), (under_autocast, "autocast")],
+    [(penalty, "gives its gradients"), (under_autocast, "autocast")],
 )
 def test_what_cannot_be_recorded_says_why(train: Callable[[], None], words: str) -> None:
     recorder, _ = record(train)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_format
+import os
 import sys
-import textwrap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from ..errors import UsageError
 from .parse import parse
 
+if TYPE_CHECKING:
+    from ..doctor import Doctor, Finding
+
 __all__ = ["run"]
 
 RUNS_A_SCRIPT = True
-"""What the script warns of is shown as Python shows it."""
+"""What the script warns of is shown as Python shows it, and what stands behind its name is its own."""
 
-VALUED = ("--json",)
+VALUED = ("--json", "--steps", "--seconds")
 """Options that are followed by a value."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the script under watch; the exit code is the script's."""
     own, rest = _split(arguments)
-    return parse("doctor", _doctor, own)(rest)
+    return parse("doctor", _doctor, [a for a in own if a != "--debug"])(rest)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -39,53 +43,146 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _doctor(
     script: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCRIPT [ARGUMENTS …]")],
     module: Annotated[bool, tyro.conf.arg(aliases=["-m"])] = False,
+    steps: int | None = None,
+    seconds: float | None = None,
+    stop: bool = False,
+    probe: bool = True,
     json: str | None = None,
 ) -> Any:
     """Run an ordinary PyTorch training script, watch it, and say what is wrong with it: which fault, where, on what
     evidence, and what to change.
 
     The script is not edited, and behaves as without the doctor; its exit code is the command's. The findings follow on
-    the standard error.
+    the standard error. Watched are the updates of torch.optim in this process and its main thread; a script that ends
+    itself by os._exit() or os.exec…() takes the doctor with it.
 
     Args:
         script: The script, with its own arguments behind it; options of the doctor stand before it.
         module: SCRIPT is the name of a module or package, as in python -m.
+        steps: Judge after so many updates; the script runs on, unwatched.
+        seconds: The same, so many seconds after the first update.
+        stop: End the script then, as sys.exit() would.
+        probe: Make small experiments with copies of the network where what was seen cannot decide; it takes at most a
+            third of the time of the run, and changes nothing in it.
         json: File for the findings.
     """
     if json is not None and (Path(json).is_dir() or not Path(json).resolve().parent.is_dir()):
         raise UsageError(f"--json {json} can't be written: it is a folder, or its folder is not there.")
-    return lambda arguments: _examine(script, arguments, module, json)
+    if steps is not None and steps < 1:
+        raise UsageError(f"--steps {steps}: the updates to watch are 1 or more.")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"--seconds {seconds:g}: the time to watch is more than 0.")
+    if stop and steps is None and seconds is None:
+        raise UsageError("--stop needs to know when: give --steps N or --seconds S too.")
+    options = {"probe": probe, "steps": steps, "seconds": seconds, "stop": stop}
+    return lambda arguments: _Examination(script, arguments, module, json, options).run()
 
 
-def _examine(script: str, arguments: list[str], module: bool, json: str | None) -> int:
-    from ..doctor import Doctor, run_script
+class _Examination:
+    """One run of a script. The doctor comes when the script has imported PyTorch."""
 
-    doctor = Doctor()
-    target = None if json is None else Path(json).resolve()  # the script may change the working directory
-    with doctor:
-        outcome = run_script(script, arguments, module=module)
-        doctor.record.error = outcome.error
-    sys.stdout.flush()
-    if target is not None:
-        part = target.with_name(target.name + ".part")
-        part.write_text(json_format.dumps(doctor.to_dict(), indent=1) + "\n", encoding="utf-8")
-        part.replace(target)
-    print(_report(doctor.findings, doctor.record.steps), file=sys.stderr)
-    return outcome.code
+    def __init__(
+        self, script: str, arguments: list[str], module: bool, json: str | None, options: dict[str, Any]
+    ) -> None:
+        self.script, self.arguments, self.module, self.options = script, arguments, module, options
+        self.json = None if json is None else Path(json).resolve()  # the script may change the working directory
+        self.file, self.process = sys.stderr, os.getpid()  # the script may put another in its place, and may fork
+        self.doctor: Doctor | None = None
+        self.findings: list[Finding] = []  # those that are not of the training
+        self.trouble: Exception | None = None
+        self.over = False
 
+    def run(self) -> int:
+        from ..doctor.environment import explain
+        from ..doctor.script import run_script
 
-def _report(findings: list[Any], steps: int) -> str:
-    if not steps and not findings:
-        return (
-            "\ncarousel doctor: the script made no update with an optimizer of torch.optim; there was nothing to judge."
-        )
-    if not findings:
-        return f"\ncarousel doctor: nothing found in {steps:,} updates."
-    lines = [f"\ncarousel doctor: {len(findings)} finding{'s' * (len(findings) > 1)} in {steps:,} updates"]
-    for f in findings:
-        lines += ["", f"{f.severity}: {f.code}, {f.where}"]
-        lines += textwrap.wrap(f.evidence, 100, initial_indent="  ", subsequent_indent="  ")
-        lines += textwrap.wrap(f"What to do: {f.advice}", 100, initial_indent="  ", subsequent_indent="  ")
-        if f.consequences:
-            lines.append(f"  It explains {', '.join(f.consequences)} too.")
-    return "\n".join(lines)
+        outcome = run_script(self.script, self.arguments, module=self.module, on_torch=self._begin)
+        if os.getpid() != self.process:  # a child that the script has forked, at its end
+            return outcome.code
+        self.over = True
+        with contextlib.suppress(Exception):  # the script may have closed it
+            sys.stdout.flush()
+        wrong = explain(outcome.error)
+        self.findings += [wrong] if wrong is not None else []
+        doctor = self.doctor
+        if doctor is None:
+            self._report()
+        else:
+            early = doctor.judged
+            doctor.__exit__(None, outcome.error, None)
+            if wrong is not None and early:
+                self._say([wrong], "the script could not go on.", self._write())
+            if doctor.unstoppable:
+                self._say([], "the script caught what was to end it, as a bare `except:` does; it ran on.", [])
+        return outcome.code
+
+    def _begin(self) -> None:
+        """The script has imported PyTorch."""
+        if os.getpid() != self.process:
+            return
+        try:
+            from ..doctor import Doctor
+
+            self.doctor = Doctor(**self.options, then=lambda _: self._report()).__enter__()
+        except Exception as error:  # our fault, and no reason to end the script
+            self.trouble = error
+
+    def _report(self) -> None:
+        """Called once: when the doctor has judged, or at the end of a script without any."""
+        from ..doctor.shown import headline
+
+        doctor = self.doctor
+        findings, steps = self._result()["findings"], self._result()["steps"]
+        notes = self._write()
+        elsewhere = 0 if doctor is None else doctor.elsewhere
+        if steps and elsewhere:
+            notes.append(f"{elsewhere:,} more updates were made in other threads; only one thread is watched.")
+        if not self.over:
+            notes.append(
+                "The script is ended here, as --stop asks."
+                if self.options["stop"]
+                else "The script runs on, unwatched."
+            )
+        said = headline(findings, steps) if steps or findings else self._nothing(elsewhere)
+        self._say(findings, said, notes)
+
+    def _nothing(self, elsewhere: int) -> str:
+        """Why there was nothing to judge."""
+        if self.trouble is not None:
+            return f"it could not begin to watch ({type(self.trouble).__name__}: {self.trouble})."
+        if self.doctor is None:
+            return "the script never imported PyTorch; there was nothing to watch."
+        if elsewhere:
+            return (
+                f"the script made {elsewhere:,} updates in other threads than its main one; only the main thread is "
+                "watched, so there was nothing to judge."
+            )
+        where = " in this process" if "multiprocessing" in sys.modules else ""
+        return f"the script made no update with an optimizer of torch.optim{where}; there was nothing to judge."
+
+    def _result(self) -> dict[str, Any]:
+        """With findings as objects."""
+        if self.doctor is None:
+            return {"findings": self.findings, "steps": 0}
+        return self.doctor.to_dict() | {"findings": self.findings + self.doctor.findings}
+
+    def _write(self) -> list[str]:
+        """The file; what is to be said about that."""
+        if self.json is None:
+            return []
+        result = self._result()
+        text = json_format.dumps(result | {"findings": [f.to_dict() for f in result["findings"]]}, indent=1)
+        part = self.json.with_name(self.json.name + ".part")
+        try:
+            part.write_text(text + "\n", encoding="utf-8")
+            part.replace(self.json)
+        except OSError as error:
+            return [f"{self.json} could not be written: {error.strerror}."]
+        return []
+
+    def _say(self, findings: list[Finding], said: str, notes: list[str]) -> None:
+        from ..doctor.shown import write
+
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the script has closed it
+            write(findings, said, notes, self.file)
+            self.file.flush()

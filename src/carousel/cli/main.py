@@ -42,9 +42,10 @@ Begin with: carousel train python-stdlib --minutes 2
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0 fine, 1 the work failed, 2 wrong use, 130 stopped with Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _wait_politely()
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    given, arguments = arguments, [a for a in arguments if a != "--debug"]
+    if arguments[:1] != ["doctor"]:  # a script finds the environment as it is
+        _wait_politely()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         home = importlib.import_module(f"carousel.cli.{verb}")
         if getattr(home, "RUNS_A_SCRIPT", False):
-            return home.run(rest)
+            return home.run(given[given.index(verb) + 1 :])  # a --debug behind the script's name is the script's
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)

@@ -139,6 +139,8 @@ class Lab:
             return "the process cannot be copied, on this system or while a device is in use"
         if self._several:
             return "several optimizers update the network"
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            return "the optimizer makes several passes an update"
         if len(self.tapes) < LEAST_TAPES:
             return self.recorder.why_not or f"fewer than {LEAST_TAPES} updates were made"
         return None

@@ -8,14 +8,20 @@ gives; nothing here draws a random number or writes to a tensor.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import threading
+import types
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
+from torch.jit._builtins import _get_builtin_table
+from torch.jit._trace import is_tracing
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -91,7 +97,9 @@ class Watch:
     """While entered, tells its listeners what a training run in this process does.
 
     Worker processes of data loaders, which inherit the patches by fork, are left alone, and so are calls inside calls
-    (a loss function that calls another) and other threads than the one that entered.
+    (a loss function that calls another), other threads than the one that entered, and what PyTorch compiles, traces or
+    transforms (there are no numbers to look at). An optimizer with a closure makes its update when the closure has made
+    the gradients.
 
     Args:
         listeners: the ones to tell, in this order; events that one has no method for are not its own.
@@ -122,9 +130,10 @@ class Watch:
             register_module_forward_hook(
                 lambda module, args, output: self._say("forward", module, args, output)
             ).remove,
-            register_optimizer_step_pre_hook(lambda rule, *_: self._say("before_step", rule)).remove,
-            register_optimizer_step_post_hook(lambda rule, *_: self._say("after_step", rule)).remove,
+            register_optimizer_step_pre_hook(self._before_step).remove,
+            register_optimizer_step_post_hook(self._after_step).remove,
         ]
+        self._quiet()
         for name in LOSSES:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
@@ -136,15 +145,36 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._thread = None
         while self._undo:
             self._undo.pop()()
+
+    def _quiet(self) -> None:
+        """Without us the script would not be warned of global hooks."""
+        warnings.filterwarnings("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
+        ours = warnings.filters[0]
+
+        def undo() -> None:
+            if ours in warnings.filters:
+                warnings.filters.remove(ours)  # pyright: ignore[reportAttributeAccessIssue]
+
+        self._undo.append(undo)
 
     @property
     def _awake(self) -> bool:
         busy = getattr(self._local, "busy", False)
-        return not busy and os.getpid() == self._process and threading.get_ident() == self._thread
+        return (
+            not busy
+            and threading.get_ident() == self._thread
+            and os.getpid() == self._process
+            and not is_tracing()
+            and peek_interpreter_stack() is None  # as in vmap
+            and not torch._C._len_torch_dispatch_stack()  # it would see what the listeners do
+        )
 
     def _say(self, event: str, *args: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         if self._tell[event] and self._awake:
             self._local.busy = True
             try:
@@ -154,17 +184,57 @@ class Watch:
             finally:
                 self._local.busy = False
 
+    def _before_step(self, rule: torch.optim.Optimizer, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        closure = args[1] if len(args) > 1 else keywords.get("closure")
+        self._local.told = not callable(closure)
+        if not callable(closure):
+            self._say("before_step", rule)
+            return None
+
+        @functools.wraps(closure)
+        def with_gradients() -> Any:
+            loss = closure()
+            self._tell_before_step(rule)
+            return loss
+
+        if len(args) > 1:
+            return (args[0], with_gradients, *args[2:]), keywords
+        return args, {**keywords, "closure": with_gradients}
+
+    def _after_step(self, rule: torch.optim.Optimizer, *_: Any) -> None:
+        self._tell_before_step(rule)
+        self._say("after_step", rule)
+
+    def _tell_before_step(self, rule: torch.optim.Optimizer) -> None:
+        """Once in an update."""
+        if not getattr(self._local, "told", True):
+            self._local.told = True
+            self._say("before_step", rule)
+
     def _patch(self, owner: Any, name: str, around: Callable[..., Any]) -> None:
         original, own = getattr(owner, name), name in vars(owner)
 
-        @functools.wraps(original)
-        def patched(*args: Any, **keywords: Any) -> Any:
+        def call(*args: Any, **keywords: Any) -> Any:
             if torch.compiler.is_compiling():  # the compiler follows the original
                 return original(*args, **keywords)
             return around(original, args, keywords)
 
+        if owner is F and isinstance(original, types.FunctionType) and original.__closure__ is None:
+            function, original = original, _copied(original)
+            self._undo.append(_redirected(function, call))
+            return
+        patched = (
+            functools.wraps(original)(call) if isinstance(original, types.FunctionType) else _Builtin(original, call)
+        )
+
+        def undo() -> None:
+            _get_builtin_table().pop(id(patched), None)
+            setattr(owner, name, original) if own else delattr(owner, name)
+
         setattr(owner, name, patched)
-        self._undo.append(lambda: setattr(owner, name, original) if own else delattr(owner, name))
+        if id(original) in _get_builtin_table():
+            _get_builtin_table()[id(patched)] = _get_builtin_table()[id(original)]  # for torch.jit.script
+        self._undo.append(undo)
 
     def _loss(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if getattr(self._local, "inside", False):
@@ -212,3 +282,62 @@ class Watch:
 
 def _is_nothing(weights: Any) -> bool:
     return weights is None or (isinstance(weights, list | tuple) and all(w is None for w in weights))
+
+
+def _copied(function: types.FunctionType) -> types.FunctionType:
+    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _redirected(function: types.FunctionType, call: Callable[..., Any]) -> Callable[[], None]:
+    """Let a function call another; it stays the same object, which others may hold, compare, and pickle by its name.
+
+    Returns:
+        What puts it back.
+    """
+    code, signature = function.__code__, inspect.signature(function)
+    consts = tuple(call if const == "CALL" else const for const in _redirect.__code__.co_consts)
+    names = {name: getattr(code, name) for name in ("co_filename", "co_firstlineno", "co_name", "co_qualname")}
+    own = vars(function).get("__signature__")
+    function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    function.__code__ = _redirect.__code__.replace(co_consts=consts, **names)
+
+    def undo() -> None:
+        function.__code__ = code
+        del function.__signature__  # pyright: ignore[reportFunctionMemberAccess]
+        if own is not None:
+            vars(function)["__signature__"] = own
+
+    return undo
+
+
+def _redirect(*args: Any, **keywords: Any) -> Any:
+    call: Any = "CALL"
+    __carousel__: Any = call(*args, **keywords)  # the name tells these frames from others
+    return __carousel__
+
+
+class _Builtin:
+    """A patch of a function that is not written in Python; it is pickled as the original, and equal to it: the compiler
+    looks it up in tables of functions.
+    """
+
+    def __init__(self, original: Any, call: Callable[..., Any]):
+        self._original, self._call = original, call
+        functools.update_wrapper(self, original)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self._call(*args, **keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self._original
+
+    def __hash__(self) -> int:
+        return hash(self._original)
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return self._original.__reduce__()
