@@ -44,14 +44,21 @@ def squared(scores: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(scores, y)
 
 
+def islands(count: int = 900) -> tuple[Tensor, Tensor]:
+    """Ten classes of three clouds each."""
+    centers = 1.5 * torch.randn(10, 3, 8)
+    y, which = torch.randint(10, (count,)), torch.randint(3, (count,))
+    return centers[y, which] + 0.3 * torch.randn(count, 8), y
+
+
 class Deep(nn.Module):
     def __init__(self, kind: str, layers: int = 20) -> None:
         super().__init__()
-        self.kind, self.first, self.last = kind, nn.Linear(8, 24), nn.Linear(24, 3)
+        self.kind, self.first, self.last = kind, nn.Linear(8, 24), nn.Linear(24, 10)
         self.layers = nn.ModuleList(nn.Linear(24, 24) for _ in range(layers))
         self.norms = nn.ModuleList(nn.BatchNorm1d(24) for _ in range(layers))
         for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
@@ -141,10 +148,10 @@ def swapped(batch_first: bool, pick: str) -> Run:
 
 
 FAULTS: dict[str, Callable[[], Any]] = {
-    "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=2.0, epochs=6),
+    "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
-    "too-deep-plain": lambda: Run(Deep("plain", 40), *spirals(), epochs=3, size=20, lr=1e-3),
+    "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
@@ -162,7 +169,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
     "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
     "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
-    "deep with norms": lambda: Run(Deep("norm"), *spirals(), epochs=3, size=20, lr=1e-3),
+    "deep with norms": lambda: Run(Deep("norm", 10), *spirals(), epochs=4, size=20, lr=1e-2),
     "a right gradient": lambda: Run(function(torch.sin, lambda x, g: x.cos() * g), *blobs()),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
     "gradient scaling": lambda: Run(function(lambda x: x.clone(), lambda x, g: 0.5 * g), *blobs()),

@@ -98,7 +98,7 @@ class Blocks(nn.Module):
         self.scale, self.head = scale, nn.Linear(32, CLASSES)
         self.layers = nn.ModuleList(nn.Linear(n, 32) for n in [8, *[32] * 30])
         for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers[0](x)

@@ -152,7 +152,7 @@ def test_a_step_is_done_again_to_the_bit(kind: str) -> None:
     torch.manual_seed(0)
     make, data = NETWORKS[kind]
     net = make()
-    held = list(net.parameters())
+    held: list[Tensor] = list(net.parameters())
     rule = torch.optim.Adam(held, lr=0.01)
 
     def train() -> None:
@@ -172,7 +172,7 @@ def test_a_step_is_done_again_to_the_bit(kind: str) -> None:
 def test_accumulation_clipping_and_metrics() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    held = list(net.parameters())
+    held: list[Tensor] = list(net.parameters())
     rule = torch.optim.SGD(held, lr=0.1, momentum=0.9)
     right, total = torch.zeros(()), 0.0
 
@@ -203,7 +203,7 @@ def test_accumulation_clipping_and_metrics() -> None:
 def test_a_state_that_is_carried_and_detached() -> None:
     torch.manual_seed(0)
     cell, head = nn.LSTMCell(3, 4), nn.Linear(4, 2)
-    held = [*cell.parameters(), *head.parameters()]
+    held: list[Tensor] = [*cell.parameters(), *head.parameters()]
     rule = torch.optim.Adam(held)
 
     def train() -> None:

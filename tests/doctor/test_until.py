@@ -137,9 +137,9 @@ def test_wrong_use(scripts: Scripts, arguments: list[str], words: str) -> None:
 
 
 def test_wrong_numbers_in_python() -> None:
-    for wrong in ({"steps": 0}, {"seconds": -1.0}, {"stop": True}):
+    for wrong in (lambda: Doctor(steps=0), lambda: Doctor(seconds=-1.0), lambda: Doctor(stop=True)):
         with pytest.raises(UsageError):
-            Doctor(**wrong)
+            wrong()
 
 
 def test_an_error_in_the_doctor_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def _hush() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - they may have gone elsewhere
+    sys.stdout = sys.stderr = os.fdopen(os.dup(nowhere), "w")  # they may have gone elsewhere
     import resource
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
