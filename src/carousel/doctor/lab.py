@@ -36,7 +36,10 @@ SHARE = 0.3
 SECONDS = 2.0
 
 LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
-"""Factors of the learning rate; the next is tried where the one before was better."""
+"""Factors of the learning rate; the next is tried where the one before was not worse."""
+
+NOISE = 0.03
+"""Of a loss: what dropout and the choice of batches make of it."""
 
 T = TypeVar("T")
 
@@ -193,9 +196,9 @@ class Lab:
                     if loss is None:
                         break
                     after[factor] = loss
-                    if loss >= best and math.isfinite(best):
+                    if loss > best + NOISE * abs(best) and math.isfinite(best):
                         break
-                    best = loss
+                    best = min(best, loss)
             self.restore()
             return LearningRates(UPDATES, self.held_out_loss(), after)
 

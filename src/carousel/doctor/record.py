@@ -27,7 +27,7 @@ CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
 
 ALWAYS = 50
-"""Updates that are looked into one by one; behind them every tenth, then every hundredth …"""
+"""Updates that are looked into one by one; behind them every second, then every fourth …"""
 
 
 @dataclass
@@ -90,8 +90,7 @@ class Record:
         return self._falls_due(20 * ALWAYS)
 
     def _falls_due(self, always: int) -> bool:
-        digits = max(0, math.floor(math.log10(max(1, self.steps) / always)) + 1)
-        return self.steps % 10**digits == 0
+        return self.steps % 2 ** (self.steps // always).bit_length() == 0
 
     # events
 

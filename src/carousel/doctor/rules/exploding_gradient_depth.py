@@ -15,10 +15,9 @@ from ..record import Record
 from ..seen import ActivationSeen
 
 CODE = "exploding-gradient-depth"
-EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations")
+EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
 
 LAYERS = 4
-FIRST = 5
 GROWTH = 1e3
 """Of the outputs, from the first activation to the last. Initialization that keeps the variance has about 1; chosen."""
 
@@ -35,7 +34,7 @@ def findings(record: Record) -> list[Finding]:
             CODE,
             "error",
             record.place_of(last),
-            f"In the first {FIRST} updates the outputs grew from {small:.2g} ({record.place_of(first)}) to {large:.2g} "
+            f"Before the first update the outputs grew from {small:.2g} ({record.place_of(first)}) to {large:.2g} "
             f"({record.place_of(last)}) through {len(sizes)} activations, and gradients grow as much on the way back."
             f"{loss}",
             "Scale what each block adds (x + 0.1 * f(x), or start its last weights at zero), normalize in the blocks "
@@ -45,4 +44,4 @@ def findings(record: Record) -> list[Finding]:
 
 
 def _early(seen: ActivationSeen) -> list[float]:
-    return [size for step, size in seen.sizes if step < FIRST and math.isfinite(size)]
+    return [size for step, size in seen.sizes if step == 0 and math.isfinite(size)]

@@ -14,8 +14,10 @@ STEPS = 10
 GROWTH = 100.0
 """Of the gradient, from the last state back to the first. Orthogonal weights keep it at 1 or below; chosen."""
 
-LEARNED = 0.5
-"""The loss at the end over that at the start: a network that learns well can bear some growth."""
+LEARNED, CLIPPED = 0.2, 0.5
+"""The loss at the end over that at the start, if gradients are not clipped and if they are: a network that learns well
+can bear some growth.
+"""
 
 
 def findings(record: Record) -> list[Finding]:
@@ -27,9 +29,9 @@ def findings(record: Record) -> list[Finding]:
     if before is None or len(before.last) < STEPS or before.last[0] < GROWTH:
         return []
     start, end = record.course()[0][1], record.last_loss()
-    if end < LEARNED * start:
-        return []
     clips = all(tape.clips for tape in lab.tapes)
+    if end < (CLIPPED if clips else LEARNED) * start:
+        return []
     return [
         Finding(
             CODE,

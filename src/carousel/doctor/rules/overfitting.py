@@ -5,6 +5,7 @@ A gap alone is no fault; a rise that lasts is. The best three evaluations in a r
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 from ..findings import Finding
@@ -18,6 +19,9 @@ LEAST = 8
 
 RISE = 1.15
 """The last quarter of the evaluations over the best three in a row."""
+
+HIGH = 0.5
+"""The loss of a classifier over that of chance, above which it is harm enough by itself."""
 
 GAP = 0.6
 """Training loss over evaluation loss at the end."""
@@ -34,6 +38,8 @@ def findings(record: Record) -> list[Finding]:
         if len(of) < LEAST or not trained or min(value for _, value, _ in of) <= 0:
             continue
         values = [value for _, value, _ in of]
+        if not all(map(math.isfinite, values)):
+            continue
         smooth = [fmean(values[i : i + 3]) for i in range(len(values) - 2)]
         best = min(range(len(smooth)), key=smooth.__getitem__)
         last = fmean(values[-max(2, len(values) // 4) :])
@@ -44,7 +50,7 @@ def findings(record: Record) -> list[Finding]:
         found.append(
             Finding(
                 CODE,
-                "warning",
+                "warning" if _harms(record, kind, of[best + 1][0], last) else "note",
                 f"{kind} without gradients, as in an evaluation",
                 f"The evaluation's loss was best at update {of[best + 1][0]} ({smooth[best]:.3g}) and has risen to "
                 f"{last:.3g}, while the training loss fell from {then:.3g} to {now:.3g}.",
@@ -54,6 +60,19 @@ def findings(record: Record) -> list[Finding]:
             )
         )
     return found
+
+
+def _harms(record: Record, kind: str, best: int, last: float) -> bool:
+    """Whether more than confidence is lost: the share of right answers has fallen, or the loss is far from small."""
+    tables = [(one.step, one.table) for one in record.answers.evaluations.get(kind, []) if one.table is not None]
+    if len(tables) < LEAST:
+        return True
+    chance = math.log(max(2, len(tables[0][1][0])))
+    right = [(step, float(table[2].sum()) / max(1.0, float(table[0].sum()))) for step, table in tables]
+    then = fmean(share for _, share in sorted(right, key=lambda pair: abs(pair[0] - best))[:3])
+    now = fmean(share for _, share in right[-max(2, len(right) // 4) :])
+    error = math.sqrt(max(now * (1 - now), 1e-4) / max(1.0, float(tables[-1][1][0].sum())))
+    return now < then - error or last > HIGH * chance
 
 
 def _around(trained: list[tuple[int, float]], step: int, steps: int) -> float:

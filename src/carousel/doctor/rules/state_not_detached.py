@@ -8,12 +8,13 @@ from ..record import Record
 CODE = "state-not-detached"
 EXPLAINS = ()
 
-WORDS = "backward through the graph a second time"
+WORDS = ("backward through the graph a second time", "has been modified by an inplace operation")
+"""PyTorch's, of a graph whose values are freed, and of a retained one whose weights an update has changed."""
 
 
 def findings(record: Record) -> list[Finding]:
     """Where the script ended with PyTorch's error for it after the first update."""
-    if record.error is None or WORDS not in str(record.error) or record.backwards < 1:
+    if not any(words in str(record.error) for words in WORDS) or record.steps < 1:
         return []
     return [
         Finding(

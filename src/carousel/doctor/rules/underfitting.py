@@ -79,7 +79,8 @@ def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     width = batches[0][0].shape[1] if batches[0] else 0
     rows = torch.cat([b[0] for b in batches if b])
     mean, std = rows.mean(0), rows.std(0).clamp_min(1e-6)
-    net = nn.Sequential(nn.Linear(width, UNITS), nn.ReLU(), nn.Linear(UNITS, UNITS), nn.ReLU(), nn.Linear(UNITS, count))
+    layers = (nn.Linear(width, UNITS), nn.ReLU(), nn.Linear(UNITS, UNITS), nn.ReLU(), nn.Linear(UNITS, count))
+    net = nn.Sequential(*layers).float()  # whatever the script's default is
     rule = torch.optim.Adam(net.parameters(), lr=RATE)
 
     def change_for(x: Tensor) -> Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]:

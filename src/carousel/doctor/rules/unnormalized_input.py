@@ -40,6 +40,10 @@ PROGRESS = 0.5
 """Share of the experiment's progress that the run made in all its updates: less than half."""
 
 MEANINGFUL = 0.1
+"""Of the loss at the start: a fall that is more than chance in the choice of batches."""
+
+GROSS, TIMES, BETTER = 100.0, 4, 0.9
+"""With inputs so large it is enough that the experiment gets further than the run with so many times the updates."""
 
 FACTORS = (1.0, 10.0, 100.0)
 """Of the learning rate: a small one may have been chosen to survive the inputs."""
@@ -74,7 +78,8 @@ def findings(record: Record) -> list[Finding]:
         return []
     end = record.last_loss()
     gain = found.start - found.after
-    if gain < MEANINGFUL * abs(found.start) or found.start - end >= PROGRESS * gain:
+    gross = found.largest > GROSS and record.steps >= TIMES * UPDATES and found.after < BETTER * end
+    if gain < MEANINGFUL * abs(found.start) or (found.start - end >= PROGRESS * gain and not gross):
         return []
     return [
         Finding(

@@ -13,7 +13,7 @@ from ..record import Record
 from ..seen import Labels
 
 CODE = "unshuffled-data"
-EXPLAINS = ()
+EXPLAINS = ("dead-relu", "overfitting")
 
 LEAST = 12
 """Batches looked at."""
