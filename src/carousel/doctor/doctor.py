@@ -20,6 +20,7 @@ from .findings import Finding
 from .lab import Lab
 from .record import Record
 from .rules import diagnose
+from .signals import signals
 from .watch import EVENTS, Watch
 
 __all__ = ["Doctor", "Stopped"]
@@ -60,6 +61,7 @@ class Doctor:
     Attributes:
         record: what was gathered.
         findings: what is wrong, the worst first; made when the watch ends.
+        signals: what was seen, as plain data.
         judged: they are made.
         elsewhere: updates in other threads, which are not watched.
         unstoppable: the script has caught what was to end it, again and again.
@@ -83,6 +85,7 @@ class Doctor:
         lab = Lab() if probe else None
         self.record = Record(lab=lab)
         self.findings: list[Finding] = []
+        self.signals: dict[str, Any] = {}
         self.judged, self.elsewhere, self.unstoppable = False, 0, False
         self._steps, self._seconds, self._stop, self._then = steps, seconds, stop, then
         self._stops = 0
@@ -103,8 +106,8 @@ class Doctor:
             self._judge()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the findings, and how many updates were watched."""
-        return {"findings": [f.to_dict() for f in self.findings], "steps": self.record.steps}
+        """For JSON: the findings, how many updates were watched, and what was seen (`signals.signals`)."""
+        return {"findings": [f.to_dict() for f in self.findings], "steps": self.record.steps, "signals": self.signals}
 
     def _leave(self) -> None:
         self._watch.__exit__()
@@ -116,6 +119,7 @@ class Doctor:
             if self.record.lab is not None:
                 self.record.lab.close()
             self.findings = diagnose(self.record) + self.findings
+            self.signals = signals(self.record)
         except Exception as error:
             self.findings.append(_failed(error, self.record.steps))
         if self._then is not None:

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -179,8 +179,8 @@ class Lab:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        found = {name: vars(value) for name, value in self._known.items() if value is not None}
-        return {"why_not": self.why_not, "tapes": len(self.tapes), "seconds": self._spent, **found}
+        found = {name: _plain(value) for name, value in self._known.items() if value is not None}
+        return {"why_not": self.why_not, "batches": len(self.tapes), "seconds": round(self._spent, 2), **found}
 
     # experiments
 
@@ -300,3 +300,14 @@ class Lab:
 
 def _rows(x: Tensor) -> Tensor:
     return x.flatten(0, -2)
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: what is no number is None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

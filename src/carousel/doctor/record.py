@@ -78,6 +78,7 @@ class Record:
     _named_of: int = 0
     _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
+    _before: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def looks(self) -> bool:
@@ -258,9 +259,14 @@ class Record:
             layer = self.layers[id(p)] = LayerGradient(name, owner, number, len(rows), alike)
         sizes = [float(t.detach().float().square().mean().sqrt()) for t in (p.grad, p)]
         layer.sizes.append((self.steps, sizes[0], sizes[1]))
+        self._before[id(p)] = (p, p.detach().clone())
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Count it."""
+        """Count it, and see how far the weights have moved."""
+        for number, (p, before) in self._before.items():
+            ratio = float((p.detach() - before).norm()) / max(float(before.norm()), 1e-12)
+            self.layers[number].changes.append((self.steps, ratio))
+        self._before.clear()
         self.steps += 1
         self.samples.updated()
         self.updates[id(optimizer)].used = True

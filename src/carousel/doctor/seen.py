@@ -113,6 +113,22 @@ class Labels:
         return sums[0], sums[1]
 
 
+Histogram = tuple[int, float, float, list[int]]
+BINS = 40
+VALUES = 20_000
+"""Of an output, that a histogram counts."""
+
+
+def _histogram(step: int, rows: Tensor) -> Histogram | None:
+    values = rows.flatten()
+    values = values[:: max(1, len(values) // VALUES)].float()
+    values = values[values.isfinite()]
+    if not len(values):
+        return None
+    low, high = float(values.min()), float(values.max())
+    return step, low, high, [int(n) for n in torch.histc(values, BINS, low, high)]
+
+
 @dataclass
 class ActivationSeen:
     """One activation function at one place of the network.
@@ -125,6 +141,8 @@ class ActivationSeen:
         sizes: (step, root mean square of the outputs).
         limits: (step, share of the outputs near a limit of the function, where its derivative is below a tenth of its
             greatest).
+        first, last: (step, bounds, counts of the values between them in equal bins) of an early and the latest output.
+        idle: of the latest output, the share of samples for which each unit has next to no derivative.
     """
 
     kind: str
@@ -133,12 +151,19 @@ class ActivationSeen:
     alive: list[tuple[int, int, Tensor]] = field(default_factory=list)
     sizes: list[tuple[int, float]] = field(default_factory=list)
     limits: list[tuple[int, float]] = field(default_factory=list)
+    first: Histogram | None = None
+    last: Histogram | None = None
+    idle: Tensor | None = None
 
     def see(self, step: int, output: Tensor) -> None:
         """Add one output."""
         unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
         rows = output.movedim(unit, -1).reshape(-1, output.shape[unit])
         self.sizes.append((step, float(rows.float().square().mean().sqrt())))
+        self.last = _histogram(step, rows)
+        self.first = self.first or self.last
+        idle = rows <= 0 if self.kind == "relu" else 1 - (rows if self.kind == "tanh" else 2 * rows - 1) ** 2 < 0.1
+        self.idle = idle.float().mean(0).cpu()
         if self.kind == "relu":
             mask = (rows != 0).any(0).cpu()
             if self.alive and len(self.alive[-1][2]) != len(mask):
@@ -163,6 +188,7 @@ class LayerGradient:
         units: rows of the weight.
         alike: at the first update all rows were the same, and not zero.
         sizes: (step, root mean square of its gradient, of itself).
+        changes: (step, length of the update over that of the weight).
     """
 
     name: str
@@ -171,6 +197,7 @@ class LayerGradient:
     units: int
     alike: bool
     sizes: list[tuple[int, float, float]] = field(default_factory=list)
+    changes: list[tuple[int, float]] = field(default_factory=list)
 
 
 @dataclass

@@ -7,6 +7,7 @@ written by hand it is the parameter that is used again and again, each time on w
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,8 @@ class ThroughTime:
 
 def through_time(lab: Lab, *, at_start: bool) -> ThroughTime | None:
     """Of the longest recurrence, with the weights of the start or of the end; None where there is none."""
+    if not lab.tapes or not _recurs(lab.tapes[0]):
+        return None
     name = f"through time, {'start' if at_start else 'end'}"
 
     def work(in_time: Callable[[], bool]) -> ThroughTime | None:
@@ -58,6 +61,12 @@ def through_time(lab: Lab, *, at_start: bool) -> ThroughTime | None:
         return ThroughTime(kept[0].kind, *means)
 
     return lab.ask(name, work)
+
+
+def _recurs(tape: Tape) -> bool:
+    """Whether there may be a recurrence."""
+    uses = Counter(slot for call in tape.calls for slot in set(call.inputs) if slot.number in tape.parameters)
+    return any(call.name in LAYERS for call in tape.calls) or max(uses.values(), default=0) >= LEAST_STEPS
 
 
 def _of_tape(tape: Tape) -> ThroughTime | None:
