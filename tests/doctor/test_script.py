@@ -73,7 +73,7 @@ def test_as_without(tmp_path: Path, ending: str) -> None:
     shown, said, _ = watched.stderr.partition("\ncarousel doctor: nothing found in 20 updates.")
     assert said
     assert shown == alone.stderr
-    assert json.loads((tmp_path / "found.json").read_text()) ["findings"] == []
+    assert json.loads((tmp_path / "found.json").read_text())["findings"] == []
 
 
 def test_a_module_of_a_package(tmp_path: Path) -> None:
@@ -94,6 +94,7 @@ def test_a_state_that_is_not_detached(tmp_path: Path) -> None:
     watched = doctor(tmp_path, "--json", "found.json", "train.py")
     assert watched.returncode == 1
     assert "RuntimeError: Trying to backward through the graph a second time" in watched.stderr
+    assert watched.stderr.startswith(python(tmp_path, "train.py").stderr)  # the traceback is Python's
     (finding,) = json.loads((tmp_path / "found.json").read_text())["findings"]
     assert (finding["code"], finding["severity"]) == ("state-not-detached", "error")
     (tmp_path / "train.py").write_text(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .apart import Trouble, can_fork, run_apart
+from .lines import line
 from .tape import Change, Recorder, Tape
 
 __all__ = ["Lab", "LearningRates", "Reliance"]
@@ -89,6 +90,7 @@ class Lab:
         self.peak: list[float] = []
         self.troubles: list[str] = []
         self.one_epoch = False
+        self._lines: dict[int, str | None] = {}
         self._several = False
         self._usable: tuple[int, list[Tape]] | None = None
         self._weights: list[tuple[Tensor, Tensor]] = []
@@ -98,6 +100,14 @@ class Lab:
         self._known: dict[str, Any] = {}
 
     # events
+
+    def compiles(self) -> None:
+        """For the recorder."""
+        self.recorder.compiles()
+
+    def made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Remember the line."""
+        self._lines[id(optimizer)] = line()
 
     def enter(self, module: nn.Module) -> None:
         """For the recorder."""
@@ -170,8 +180,9 @@ class Lab:
 
     @property
     def place(self) -> str:
-        """Where the script makes its optimizer."""
-        return f"the learning rate of {type(self.optimizer).__name__}"
+        """The learning rate, and the line that makes the optimizer."""
+        at = self._lines.get(id(self.optimizer))
+        return f"the learning rate of {type(self.optimizer).__name__}" + (f" ({at})" if at else "")
 
     def rate_text(self, factor: float = 1.0) -> str:
         """The peak learning rate, times a factor."""

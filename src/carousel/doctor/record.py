@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .answers import Answers
 from .lab import Lab
+from .lines import line
 from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
 
@@ -155,7 +156,9 @@ class Record:
             self._labelled(kind, given.detach(), target, args, keywords)
             if isinstance(value, Tensor) and value.numel() == 1 and _reduction(keywords) == "mean":
                 self.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
-        calls = self.loss_calls.setdefault(kind, LossCalls(kind))
+        calls = self.loss_calls.get(kind)
+        if calls is None:
+            calls = self.loss_calls[kind] = LossCalls(kind, line=line())
         calls.count += 1
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
@@ -222,7 +225,9 @@ class Record:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
-        of = self.updates.setdefault(id(optimizer), Updates(type(optimizer).__name__))
+        of = self.updates.get(id(optimizer))
+        if of is None:
+            of = self.updates[id(optimizer)] = Updates(type(optimizer).__name__, line=line())
         of.held = held
         if of.used:
             of.carried += 1
@@ -236,7 +241,7 @@ class Record:
             seen = self._parameters.setdefault(id(p), ParameterSeen(name, owner, tuple(p.shape), p.requires_grad))
             seen.wanted = p.requires_grad
             inside = self._modules.get(id(module))
-            seen.called = seen.called or (inside is not None and inside.learning > 0)
+            seen.called = seen.called or (inside is not None and inside.learning + inside.evaluating > 0)
             seen.gradients += p.grad is not None
             if p.grad is not None and name.endswith(".weight") and p.ndim > 1 and seen.called:
                 self._layer(p, name, owner, module)

@@ -198,12 +198,24 @@ def _hide(error: BaseException | None, done: set[int]) -> None:
         if i in ours and trace.tb_frame.f_code.co_name == "exec_module":
             for way in (range(i - 1, -1, -1), range(i + 1, len(traces))):
                 ours.update(itertools.takewhile(lambda j: files[j].startswith("<frozen importlib"), way))
+    for i in [i for i in ours if traces[i].tb_frame.f_code.co_name == "__torch_function__"]:
+        ours.update(_detour(traces, i))
     made = None
     for trace in (traces[i] for i in reversed(range(len(traces))) if i not in ours):
         made = types.TracebackType(made, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
     error.__traceback__ = made
     for other in (error.__cause__, error.__context__, *getattr(error, "exceptions", ())):
         _hide(other, done)
+
+
+def _detour(traces: list[types.TracebackType], at: int) -> set[int]:
+    """The frames by which a function of PyTorch asks a mode, at frame `at`, which then calls it again."""
+    way = set()
+    while at > 0 and Path(traces[at - 1].tb_frame.f_code.co_filename).match("torch/overrides.py"):
+        at -= 1
+        way.add(at)
+    code = traces[at - 1].tb_frame.f_code if way and at > 0 else None
+    return way | ({at - 1} if any(trace.tb_frame.f_code is code for trace in traces[at:]) else set())
 
 
 class _TorchFinder(importlib.abc.MetaPathFinder):

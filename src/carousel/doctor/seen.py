@@ -80,6 +80,7 @@ class LossCalls:
         probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
         log_probabilities: the same of its exponential.
         classes: elements of a row, 0 where there are no rows.
+        line: of the script, that made the first.
     """
 
     kind: str
@@ -88,6 +89,12 @@ class LossCalls:
     probabilities: int = 0
     log_probabilities: int = 0
     classes: int = 0
+    line: str | None = None
+
+    @property
+    def at(self) -> str:
+        """The line, in parentheses."""
+        return f" ({self.line})" if self.line else ""
 
 
 @dataclass
@@ -210,6 +217,7 @@ class Updates:
         fresh: updates whose gradients were made from nothing.
         carried: updates whose gradients were added to those that the update before had used.
         used: its gradients have been used, and are still there.
+        line: of the script, that makes the first update.
     """
 
     kind: str
@@ -217,6 +225,7 @@ class Updates:
     fresh: int = 0
     carried: int = 0
     used: bool = False
+    line: str | None = None
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,10 @@ class Recorder(TorchFunctionMode):
 
     # events
 
+    def compiles(self) -> None:
+        """The compiler would follow a mode, and what it has compiled does not tell one of its calls."""
+        self._give_up("parts of the network are compiled")
+
     def enter(self, module: nn.Module) -> None:
         """The first step may begin here."""
         self._begin(first=True)

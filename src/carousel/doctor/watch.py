@@ -77,6 +77,14 @@ class Listener(Protocol):
         """They are made."""
         ...
 
+    def compiles(self) -> None:
+        """A part of the network, or all of it, is given to `torch.compile`."""
+        ...
+
+    def made(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer was made."""
+        ...
+
     def zero_grad(self) -> None:
         """Gradients are about to be dropped by `zero_grad()` of an optimizer or module."""
         ...
@@ -140,6 +148,8 @@ class Watch:
             self._patch(owner, name, functools.partial(self._activation, kind))
         for owner in (torch.optim.Optimizer, nn.Module):
             self._patch(owner, "zero_grad", self._zero_grad)
+        self._patch(torch, "compile", self._compiles)
+        self._patch(torch.optim.Optimizer, "__init__", self._made)
         for name in ("backward", "grad"):
             self._patch(torch.autograd, name, functools.partial(self._backward, name))
         return self
@@ -260,6 +270,14 @@ class Watch:
             return original(*args, **keywords)
         finally:
             self._local.inside = False
+
+    def _compiles(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        self._say("compiles")
+        return original(*args, **keywords)
+
+    def _made(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        original(*args, **keywords)
+        self._say("made", args[0])
 
     def _zero_grad(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         self._say("zero_grad")

@@ -29,7 +29,7 @@ def findings(record: Record) -> list[Finding]:
         Finding(
             CODE,
             "error",
-            "the input of cross_entropy",
+            f"the input of cross_entropy{calls.at}",
             f"In all {calls.looked} calls looked at, every row of the {calls.classes} scores was a distribution (none "
             f"below zero, sum one): softmax is applied before cross_entropy, which applies it again. So the loss "
             f"cannot fall below ln(1 + {calls.classes - 1}/e) = {least:.2f}.",

@@ -26,7 +26,7 @@ def findings(record: Record) -> list[Finding]:
             Finding(
                 CODE,
                 "error",
-                f"the updates of {of.kind}",
+                f"the updates of {of.kind}" + (f" ({of.line})" if of.line else ""),
                 f"In {of.carried} of {of.carried + of.fresh} updates the gradients of the update before were still "
                 f"there when backward() added to them; {called}.",
                 "Call optimizer.zero_grad() once per update, before loss.backward().",

@@ -28,7 +28,7 @@ def findings(record: Record) -> list[Finding]:
         Finding(
             CODE,
             "error",
-            "the input of nll_loss",
+            f"the input of nll_loss{calls.at}",
             f"In all {calls.looked} calls looked at, the input was {kind}, not log-probabilities (whose exponentials "
             f"sum to one).{below}",
             f"Use cross_entropy on the scores, which takes the logarithm of the softmax itself; or apply {fix}.",
