@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .apart import Trouble, can_fork, run_apart
 from .lines import line
-from .tape import Change, Recorder, Tape
+from .tape import Change, Recorder, Slot, Tape
 
 __all__ = ["Lab", "LearningRates", "Reliance"]
 
@@ -38,6 +38,8 @@ SECONDS = 2.0
 
 LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
 """Factors of the learning rate; the next is tried where the one before was not worse."""
+
+FALLEN = 0.01
 
 NOISE = 0.03
 """Of a loss: what dropout and the choice of batches make of it."""
@@ -80,6 +82,7 @@ class Lab:
         recorder: its tapes.
         optimizer: the one of the run.
         peak: the greatest learning rate of each parameter group.
+        fell: the update at which all learning rates had fallen below a hundredth of their peak.
         troubles: what went wrong in experiments.
         one_epoch: the tapes hold no sample twice.
     """
@@ -88,10 +91,12 @@ class Lab:
         self.recorder = Recorder()
         self.optimizer: torch.optim.Optimizer | None = None
         self.peak: list[float] = []
+        self.fell: int | None = None
         self.troubles: list[str] = []
         self.one_epoch = False
         self._lines: dict[int, str | None] = {}
         self._several = False
+        self._updates = 0
         self._usable: tuple[int, list[Tape]] | None = None
         self._weights: list[tuple[Tensor, Tensor]] = []
         self._state: dict[str, Any] = {}
@@ -132,6 +137,9 @@ class Lab:
             self._several = True
         elif len(rates) == len(self.peak):
             self.peak = [max(pair) for pair in zip(self.peak, rates, strict=True)]
+        if self.fell is None and rates and max(rates) < FALLEN * max(self.peak):
+            self.fell = self._updates
+        self._updates += 1
         self.recorder.before_step(optimizer)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -215,6 +223,10 @@ class Lab:
 
         return self.ask("learning_rates", work)
 
+    def long_trial(self, factor: float, updates: int) -> float | None:
+        """A trial of more updates."""
+        return self.ask("longer", lambda in_time: self.trial(in_time, factor=factor, updates=updates))
+
     def reliance(self) -> Reliance | None:
         """Whether the network, as it is at the end, makes use of its inputs."""
 
@@ -222,7 +234,7 @@ class Lab:
             generator = torch.Generator().manual_seed(0)
             losses: list[list[float]] = [[], []]
             for tape in self.tapes:
-                given = self.data_slots(tape)
+                given = self.data_slots(tape) | _tokens(tape)
                 if not given or not in_time():
                     return None
                 orders = {len(x): torch.randperm(len(x), generator=generator) for x in map(_rows, given.values())}
@@ -310,7 +322,13 @@ class Lab:
 
 
 def _rows(x: Tensor) -> Tensor:
-    return x.flatten(0, -2)
+    return x.flatten(0, -2) if x.is_floating_point() else x.flatten()
+
+
+def _tokens(tape: Tape) -> dict[int, Tensor]:
+    """What is looked up in a table of vectors."""
+    numbers = [c.args[0].number for c in tape.calls if c.name == "embedding" and isinstance(c.args[0], Slot)]
+    return {n: tape.given[n] for n in numbers if n in tape.given}
 
 
 def _plain(value: Any) -> Any:

@@ -77,6 +77,7 @@ class Record:
     looked: int = 0
     _modules: dict[int, ModuleSeen] = field(default_factory=dict)
     _named_of: int = 0
+    _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
     _before: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -102,6 +103,8 @@ class Record:
         if seen is None or seen.reference() is not module:
             kind = type(module).__name__
             seen = ModuleSeen(weakref.ref(module), kind, len(self.modules), kind, _noise(module))
+            seen.outermost = not self._inside
+            seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, Counter()))
@@ -137,6 +140,9 @@ class Record:
                 self._check(module, args, output)
         else:
             seen.evaluating += 1
+            if seen.outermost and args:
+                seen.repeated += id(args[0]) == self._evaluated_on and seen.evaluating > 1
+                self._evaluated_on = id(args[0])
             seen.evaluating_in_training += module.training
 
     def loss(self, kind: str, args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> None:
@@ -164,8 +170,9 @@ class Record:
             return
         rows = given.detach().movedim(1, -1).float()
         calls.classes = rows.shape[-1]
+        calls.looked += 1
+        calls.columns += calls.classes == 1
         if calls.classes > 1:
-            calls.looked += 1
             calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
             calls.log_probabilities += _is_one(rows.exp().sum(-1))
 
@@ -205,7 +212,10 @@ class Record:
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
         for of in self.updates.values():
-            if of.used and not any(p.grad is not None and bool(p.grad.count_nonzero()) for p in of.held):
+            if of.used and not any(
+                p.grad is not None and bool((p.grad._values() if p.grad.is_sparse else p.grad).count_nonzero())
+                for p in of.held
+            ):
                 of.used = False
         for root in roots:
             if self.counts and root.numel() == 1:
@@ -245,7 +255,7 @@ class Record:
             seen.gradients += p.grad is not None
             if p.grad is not None and name.endswith(".weight") and p.ndim > 1 and seen.called:
                 self._layer(p, name, owner, module)
-            if p.grad is not None and self.non_finite is None and not bool(p.grad.isfinite().all()):
+            if p.grad is not None and self.non_finite is None and not _is_finite(p.grad):
                 self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(p.grad))
         for p in held:
             if id(p) in self._parameters:
@@ -261,7 +271,9 @@ class Record:
             rows = p.detach().flatten(1)
             alike = self.steps == 0 and len(rows) > 1 and bool((rows == rows[0]).all()) and bool((rows != 0).any())
             number = self._modules[id(module)].number
-            layer = self.layers[id(p)] = LayerGradient(name, owner, number, len(rows), alike)
+            he = math.sqrt(2 / max(1, rows.shape[1]))
+            scale = float(rows.square().mean().sqrt()) / he if self.steps == 0 else None
+            layer = self.layers[id(p)] = LayerGradient(name, owner, number, len(rows), alike, scale)
         sizes = [float(t.detach().float().square().mean().sqrt()) for t in (p.grad, p)]
         layer.sizes.append((self.steps, sizes[0], sizes[1]))
         self._before[id(p)] = (p, p.detach().clone())
@@ -398,6 +410,10 @@ def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> 
     changed = any(keywords.get(name) is not None for name in ("weight", "pos_weight")) or len(args) > 2
     same = not changed and not keywords.get("label_smoothing") and _reduction(keywords) == "mean"
     return float(value) if same and isinstance(value, Tensor) and value.numel() == 1 else None
+
+
+def _is_finite(t: Tensor) -> bool:
+    return bool((t._values() if t.is_sparse else t).isfinite().all())
 
 
 def _is_binary(target: Tensor) -> bool:

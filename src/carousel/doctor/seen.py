@@ -34,6 +34,9 @@ class ModuleSeen:
         learning, evaluating: how often it was called with gradients wanted, and without.
         learning_in_eval: of `learning`, in evaluation mode.
         evaluating_in_training: of `evaluating`, in training mode.
+        repeated: of `evaluating`, on the same tensor as the call before.
+        outermost: no other module was being called when it was first called.
+        trainable: it has no parameters that want no gradient.
     """
 
     reference: weakref.ref[nn.Module]
@@ -45,6 +48,9 @@ class ModuleSeen:
     evaluating: int = 0
     learning_in_eval: int = 0
     evaluating_in_training: int = 0
+    repeated: int = 0
+    outermost: bool = False
+    trainable: bool = True
 
 
 @dataclass
@@ -79,6 +85,7 @@ class LossCalls:
         looked: of these, how often the numbers were looked at.
         probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
         log_probabilities: the same of its exponential.
+        columns: of these, how often there was one element in a row.
         classes: elements of a row, 0 where there are no rows.
         line: of the script, that made the first.
     """
@@ -88,6 +95,7 @@ class LossCalls:
     looked: int = 0
     probabilities: int = 0
     log_probabilities: int = 0
+    columns: int = 0
     classes: int = 0
     line: str | None = None
 
@@ -194,6 +202,7 @@ class LayerGradient:
         order: the number of its module.
         units: rows of the weight.
         alike: at the first update all rows were the same, and not zero.
+        scale: its root mean square at the first update over sqrt(2 / inputs), if seen.
         sizes: (step, root mean square of its gradient, of itself).
         changes: (step, length of the update over that of the weight).
     """
@@ -203,6 +212,7 @@ class LayerGradient:
     order: int
     units: int
     alike: bool
+    scale: float | None
     sizes: list[tuple[int, float, float]] = field(default_factory=list)
     changes: list[tuple[int, float]] = field(default_factory=list)
 

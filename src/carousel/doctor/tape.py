@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Backward", "Call", "Recorder", "Slot", "Tape", "slots_in"]
+from .lines import line
+
+__all__ = ["Backward", "Broadcast", "Call", "Recorder", "Slot", "Tape", "slots_in"]
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,18 @@ MEMORY = 256 * 2**20
 """Bytes that the tapes of a run may hold."""
 
 
+DIFFERENCES = ("sub", "__sub__", "__rsub__", "rsub", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Sizes of two tensors, and the line that takes their difference."""
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    line: str | None
+
+
 class Recorder(TorchFunctionMode):
     """A listener for `Watch` that records the first steps of a run.
 
@@ -206,12 +220,14 @@ class Recorder(TorchFunctionMode):
     Attributes:
         tapes: the recorded steps.
         why_not: in words, why there is no (further) tape.
+        broadcast: sizes and line of a difference of a column (n, 1) and a row (n), which is a table (n, n).
     """
 
     def __init__(self, tapes: int = TAPES, memory: int = MEMORY):
         super().__init__()
         self.tapes: list[Tape] = []
         self.why_not: str | None = None
+        self.broadcast: Broadcast | None = None
         self._wanted, self._memory = tapes, memory
         self._steps = 0
         self._on = self._pushed = False
@@ -224,9 +240,12 @@ class Recorder(TorchFunctionMode):
     def compiles(self) -> None:
         """The compiler would follow a mode, and what it has compiled does not tell one of its calls."""
         self._give_up("parts of the network are compiled")
+        self._leave()
 
     def enter(self, module: nn.Module) -> None:
         """The first step may begin here."""
+        if type(module).__name__ == "OptimizedModule":  # compiled before the watch began
+            self.compiles()
         self._begin(first=True)
 
     def zero_grad(self) -> None:
@@ -314,6 +333,8 @@ class Recorder(TorchFunctionMode):
         if torch.is_autocast_enabled("cpu"):
             self._give_up("the step runs under autocast")
             return
+        if self.broadcast is None and wanted:
+            self.broadcast = _broadcast(function, args)
         given = self._marked(args), self._marked(keywords)
         changed = []
         for t in [*written, *(t._base for t in written if t._base is not None and id(t._base) in self._slots)]:
@@ -515,6 +536,19 @@ def _bind(pattern: Any, result: Any, now: dict[int, Tensor]) -> None:
     elif isinstance(pattern, list | tuple):
         for inner, value in zip(pattern, result, strict=True):
             _bind(inner, value, now)
+
+
+def _broadcast(function: Callable[..., Any], args: tuple[Any, ...]) -> Broadcast | None:
+    """Of an output of the network and what it is compared with."""
+    if getattr(function, "__name__", "") not in DIFFERENCES or len(args) < 2:
+        return None
+    a, b = args[:2]
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.requires_grad == b.requires_grad:
+        return None
+    column, row = (a, b) if a.ndim == 2 else (b, a)
+    if row.ndim != 1 or column.ndim != 2 or column.shape[1] != 1 or len(column) != len(row) or len(row) < 3:
+        return None
+    return Broadcast(tuple(a.shape), tuple(b.shape), line())
 
 
 def _version(t: Tensor) -> int:

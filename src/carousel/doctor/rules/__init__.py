@@ -105,8 +105,9 @@ def diagnose(record: Record) -> list[Finding]:
     """What is wrong, the worst first; what another fault explains is listed under it."""
     found: list[tuple[ModuleType, Finding]] = []
     for rule in RULES:
-        decided = record.has_learned() or any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
-        if not (rule in EXPERIMENTS and decided):
+        wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
+        learned = rule is not unnormalized_input and record.has_learned()  # a huge first loss is no measure for that
+        if not (rule in EXPERIMENTS and (wrong or learned)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}

@@ -26,7 +26,7 @@ NEARLY_ALL = 0.9
 def findings(record: Record) -> list[Finding]:
     """Where most units of a layer are dead."""
     dead = [(seen, count, units) for seen in record.activations.values() if (count := _dead(record, seen)) is not None
-            for units in [len(seen.alive[-1][2])] if units >= 8 and count >= SHARE * units]  # fmt: skip
+            for units in [len(seen.alive[-1][2])] if count >= (SHARE if units >= 8 else 1.0) * units]  # fmt: skip
     if not dead:
         return []
     parts = [f"{count} of {units} in {record.place_of(seen)}" for seen, count, units in dead[:4]]

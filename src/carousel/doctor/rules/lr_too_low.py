@@ -7,6 +7,7 @@ than the whole run did.
 from __future__ import annotations
 
 from ..findings import Finding
+from ..lab import LearningRates
 from ..record import Record
 
 CODE = "lr-too-low"
@@ -18,6 +19,9 @@ PROGRESS = 0.5
 MEANINGFUL = 0.1
 """Of the loss at the start: a fall that is more than chance in the choice of batches."""
 
+EARLY = 0.5
+"""The part of the run in which a learning rate that has fallen to nearly nothing has fallen too early."""
+
 TIMES = 2
 """The run must have had so many times the updates of the experiment."""
 
@@ -27,7 +31,12 @@ def findings(record: Record) -> list[Finding]:
     rates = record.lab.learning_rates() if record.lab is not None else None
     if rates is None or record.steps < TIMES * rates.updates or 1.0 not in rates.after:
         return []
-    own = max(rates.start - record.last_loss(), rates.start - rates.after[1.0])
+    lab, end = record.lab, record.last_loss()
+    if lab is not None and lab.fell is not None and lab.fell < EARLY * record.steps:
+        gain = rates.start - rates.after[1.0]
+        if gain > MEANINGFUL * abs(rates.start) and rates.start - end < PROGRESS * gain:
+            return [_fell(record, rates, lab.fell)]
+    own = max(rates.start - end, rates.start - rates.after[1.0])
     better = {
         f: loss for f, loss in rates.after.items() if f > 1 and rates.start - loss > MEANINGFUL * abs(rates.start)
     }
@@ -46,3 +55,20 @@ def findings(record: Record) -> list[Finding]:
                 )
             ]
     return []
+
+
+def _fell(record: Record, rates: LearningRates, at: int) -> Finding:
+    """A schedule that ends too early."""
+    assert record.lab is not None
+    return Finding(
+        CODE,
+        "error",
+        record.lab.place,
+        f"The learning rate had fallen below a hundredth of its peak ({record.lab.rate_text()}) by update {at}. At "
+        f"that peak, {rates.updates} updates from the start brought the loss from {rates.start:.3g} to "
+        f"{rates.after[1.0]:.3g} (on batches that were held out); the run, after {record.steps} updates, was at "
+        f"{record.last_loss():.3g}.",
+        "Let the schedule last as long as the training; if its numbers are epochs, call scheduler.step() once an epoch"
+        " and not once a batch.",
+        step=at,
+    )

@@ -18,7 +18,7 @@ SHOWN = 3
 
 def findings(record: Record) -> list[Finding]:
     """Where parameters want a gradient and get none, or get one that no optimizer uses."""
-    if record.looked < LEAST:
+    if record.looked < LEAST or (record.non_finite is not None and record.non_finite.step == 0):
         return []
     wanting = [p for p in record.parameters if p.wanted]
     unheld = [p for p in wanting if not p.held and p.gradients]

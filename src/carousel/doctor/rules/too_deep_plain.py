@@ -50,11 +50,7 @@ def findings(record: Record) -> list[Finding]:
     """Where a shallower network does far better."""
     lab = record.lab
     updates = min(record.steps, LONGEST)
-    found = (
-        None
-        if lab is None or record.has_learned()
-        else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
-    )
+    found = None if lab is None else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
     if found is None or record.steps < UPDATES:
         return []
     end = record.last_loss()

@@ -13,6 +13,8 @@ CODE = "train-eval-mode"
 EXPLAINS = ()
 
 LEAST = 3
+LEARNING = 20
+"""Calls with gradients."""
 
 
 def findings(record: Record) -> list[Finding]:
@@ -22,8 +24,11 @@ def findings(record: Record) -> list[Finding]:
         for seen in record.modules
         if seen.noisy and seen.learning and seen.evaluating >= LEAST and seen.evaluating_in_training == seen.evaluating
     ]
+    averaged = any(seen.outermost and 2 * seen.repeated > seen.evaluating for seen in record.modules)
+    if averaged:  # the same inputs again and again: the mean over dropped units is wanted
+        wrong = [seen for seen in wrong if seen.noisy != "dropout"]
     if not wrong:
-        return []
+        return _never_in_training(record)
     batch_norm = any(seen.noisy == "batch norm" for seen in wrong)
     what = "batch norm uses and changes the statistics of the evaluated batches" if batch_norm else "dropout is on"
     return [
@@ -34,5 +39,28 @@ def findings(record: Record) -> list[Finding]:
             f"All {wrong[0].evaluating} calls without gradients, as in an evaluation, were made in training mode: "
             f"{what}.",
             "Call model.eval() before evaluating, and model.train() before training goes on.",
+        )
+    ]
+
+
+def _never_in_training(record: Record) -> list[Finding]:
+    """Where the whole network learns in evaluation mode; parts may be held there on purpose, with their weights."""
+    outer = [seen for seen in record.modules if seen.outermost and seen.learning >= LEARNING]
+    still = [
+        seen
+        for seen in record.modules
+        if seen.noisy and seen.trainable and seen.learning and seen.learning_in_eval == seen.learning
+    ]
+    if not still or not outer or any(seen.learning_in_eval < seen.learning for seen in outer):
+        return []
+    batch_norm = any(seen.noisy == "batch norm" for seen in still)
+    what = "batch norm neither normalizes by the batch nor adapts" if batch_norm else "dropout drops nothing"
+    return [
+        Finding(
+            CODE,
+            "error" if batch_norm else "warning",
+            ", ".join(seen.name for seen in still[:3]),
+            f"All {outer[0].learning} calls of {outer[0].name} with gradients were made in evaluation mode: {what}.",
+            "Call model.train() before the training loop, and again after each evaluation.",
         )
     ]

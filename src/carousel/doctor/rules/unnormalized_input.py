@@ -1,4 +1,4 @@
-"""Inputs of a scale that the network is not made for: large, far from zero, or very different from feature to feature.
+"""Inputs or targets of a scale that the network is not made for: large, far from zero, or very different by feature.
 
 What looks badly scaled may do no harm. So the experiment decides: from the same start, with the same batches but every
 feature standardized, a few updates get further than the whole run did.
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..findings import Finding
 from ..lab import UPDATES, Lab
 from ..record import Record
-from ..tape import Call
+from ..tape import Call, Slot
 
 CODE = "unnormalized-input"
 EXPLAINS = (
@@ -32,6 +32,9 @@ EXPLAINS = (
 
 LARGE, SMALL = 5.0, 0.02
 """Root mean square of the largest feature. Initializations are made for about 1."""
+
+TARGETS = 10.0
+"""Root mean square of the targets of a regression: outputs begin at about 1."""
 
 SPREAD = 20.0
 """Of the largest feature over that of the middle one: their weights would need as different learning rates."""
@@ -67,13 +70,65 @@ class Standardized:
 
 
 def findings(record: Record) -> list[Finding]:
-    """Where standardized inputs do far better."""
+    """Where standardized inputs, or targets, do far better."""
+    return _inputs(record) or _targets(record)
+
+
+def _targets(record: Record) -> list[Finding]:
+    """Of a regression."""
     lab = record.lab
-    found = (
-        None
-        if lab is None or record.has_learned()
-        else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
-    )
+    if lab is None or record.steps < UPDATES or not any(c.name == "mse_loss" for t in lab.tapes[:1] for c in t.calls):
+        return []
+    found = lab.ask("standardized targets", lambda in_time: _with_targets(lab, in_time))
+    if found is None or found.start - found.after < MEANINGFUL * found.start:
+        return []
+    end = record.last_loss() / found.spread
+    if found.start - end >= PROGRESS * (found.start - found.after):
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the targets of mse_loss{record.loss_calls['mse_loss'].at if 'mse_loss' in record.loss_calls else ''}",
+            f"The root mean square of the targets is {found.largest:.3g}. Standardized, {UPDATES} updates from the "
+            f"same start bring the loss to {found.after:.3g} of their variance (on batches that were held out); the "
+            f"run, after {record.steps} updates, was at {end:.3g} of it.",
+            "Standardize the targets with the mean and standard deviation of the training data, and turn predictions "
+            "back by y * std + mean; or take their logarithm.",
+        )
+    ]
+
+
+def _with_targets(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
+    """The experiment; its losses, and that of `spread`, are in units of the targets' variance and in their own."""
+    calls = [
+        (tape, call) for tape in lab.tapes for call in tape.calls if call.name == "mse_loss" and len(call.args) > 1
+    ]
+    given = [tape.given.get(call.args[1].number) for tape, call in calls if isinstance(call.args[1], Slot)]
+    known = [t.flatten().double() for t in given if t is not None and not t.requires_grad and t.is_floating_point()]
+    if not known:
+        return None
+    values = torch.cat(known)
+    mean, std, size = float(values.mean()), float(values.std()), float(values.square().mean().sqrt())
+    if size <= TARGETS or std == 0:
+        return None
+
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if call.name != "mse_loss" or len(args) < 2 or args[1].requires_grad:
+            return None
+        return call.function(args[0], (args[1] - mean) / std, *args[2:], **keywords)
+
+    lab.restore()
+    start, best = lab.held_out_loss(change), math.inf
+    for factor in FACTORS[:2]:
+        after = lab.trial(in_time, factor=factor, change=change)
+        best = min(best, math.inf if after is None else after)
+    return Standardized(start, best, size, std * std)
+
+
+def _inputs(record: Record) -> list[Finding]:
+    lab = record.lab
+    found = None if lab is None else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
     if found is None or record.steps < UPDATES:
         return []
     end = record.last_loss()
