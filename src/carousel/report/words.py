@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import RunFolderError
 from .figures import Chart, compact, read_number
 
-__all__ = ["count", "figure", "first_finite", "plain", "shown", "table", "write_whole"]
+__all__ = ["breakable", "count", "figure", "first_finite", "plain", "shown", "table", "write_whole"]
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
@@ -31,14 +31,14 @@ def count(value: float, noun: str) -> str:
     return f"{compact(value, 3 if value < 1_000 else 9)} {noun}{'' if value == 1 else 's'}"
 
 
-def _name(name: str) -> str:
-    """The name of a setting, which may break after a dot or an underscore."""
-    return re.sub(r"([._])", r"\1<wbr>", shown(name))
+def breakable(name: Any, limit: int = 2_000) -> str:
+    """A name as HTML, which may break after a dot or an underscore."""
+    return re.sub(r"([._])", r"\1<wbr>", shown(name, limit))
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:
     """Rows of a name, escaped here, and a value that is HTML already."""
-    body = "".join(f'<tr><th scope="row">{_name(name)}</th><td>{value}</td></tr>' for name, value in rows)
+    body = "".join(f'<tr><th scope="row">{breakable(name)}</th><td>{value}</td></tr>' for name, value in rows)
     return f"<table><tbody>{body}</tbody></table>"
 
 
