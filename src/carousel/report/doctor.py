@@ -39,6 +39,8 @@ MOST_HISTOGRAMS = 12
 MOST_BARS = 24
 MOST_ROWS = 600
 LONGEST_NAME = 120
+BETTER = 0.03
+"""Of a loss: less is what batches and dropout make of it."""
 
 
 def write_doctor_report(content: Mapping[str, Any], path: Path, title: str) -> None:
@@ -153,13 +155,20 @@ def _loss(signals: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
 def _layers(layers: Sequence[_Layer]) -> str:
     gradient = gradient_chart([layer.gradient for layer in layers])
     updates = updates_chart([layer.update for layer in layers])
-    if gradient is None and updates is None:
+    if not any(len(layer.gradient) or len(layer.update) for layer in layers):
         return ""
     lead = (
         "Layers are numbered from the input on. Healthy gradients have about the same size in all of them; a line that "
-        "climbs or falls by powers of ten is a signal that shrinks or grows on its way. A step should change a weight "
-        "by about 0.1 to 1 % of its size, the shaded band: far above it training is jagged, far below it stands still."
+        "climbs or falls by powers of ten is a signal that shrinks or grows on its way. "
+        if gradient is not None
+        else ""
     )
+    lead += "A step should change a weight by about 0.1 to 1 % of its size, the shaded band: far above it training is "
+    lead += "jagged, far below it stands still."
+    for what, curves in (("gradient", [la.gradient for la in layers]), ("update", [la.update for la in layers])):
+        zero = sum(1 for data in curves if len(data) and not data.values.any())
+        noun = "the only layer" if len(layers) == 1 else f"{zero:,} of {len(layers):,} layers"
+        lead += f" <b>The {what} of {noun} was 0 at every look.</b>" if zero else ""
     rows = [
         f'<tr><th scope="row">{number}. {breakable(layer.where, 400)}</th>'
         + "".join(f"<td>{compact(value, 3)}</td>" for value in (*ends(layer.gradient), _median(layer.update)))
@@ -185,7 +194,8 @@ def _histograms(activations: Sequence[Mapping[str, Any]]) -> str:
         size = f'<p class="sizes">size {" → ".join(sizes)}</p>' if sizes else ""
         head = f"<h3><span>{number}</span> {breakable(of.get('where') or 'unnamed', LONGEST_NAME)}"
         head += f" <span>{shown(of.get('kind') or '', 40)}</span></h3>"
-        scale = f'<p class="scale"><span>{compact(low, 3)}</span><span>{compact(high, 3)}</span></p>'
+        labels = [compact(low, 3), compact(high, 3)] if low < high else ["", f"all {compact(low, 3)}", ""]
+        scale = f'<p class="scale">{"".join(f"<span>{label}</span>" for label in labels)}</p>'
         cards.append(f"<figure>{head}{svg}{scale}{size}</figure>")
     lead = (
         "How the outputs are distributed at an early look and at the latest one; heights are square roots, each look "
@@ -235,7 +245,8 @@ def _time(of: Mapping[str, Any]) -> str:
 
 
 def _two(*found: Chart | None) -> str:
-    return f'<div class="charts two">\n{"".join(figure(chart) for chart in found if chart)}</div>'
+    drawn = "".join(figure(chart) for chart in found if chart)
+    return f'<div class="charts two">\n{drawn}</div>' if drawn else ""
 
 
 def _experiments(of: Any) -> str:
@@ -264,15 +275,18 @@ Row = tuple[str, str]
 def _rates(of: Any) -> Iterable[Row]:
     of = _dict(of)
     after = {f: first_finite(v) for k, v in _dict(of.get("after")).items() if (f := first_finite(k)) is not None}
-    best = min((value for value in after.values() if value is not None), default=None)
-    items = []
+    own = after.get(1.0)
+    items, better = [], False
     for factor, value in sorted(after.items()):
-        kinds = " ".join(name for name, is_so in (("own", factor == 1), ("best", value == best)) if is_so)
+        gains = own is not None and value is not None and value < own - BETTER * abs(own)
+        better = better or gains
+        kinds = " ".join(name for name, is_so in (("own", factor == 1), ("better", gains)) if is_so)
         name = "the script's own" if factor == 1 else f"{compact(factor)} times"
-        loss = "no finite loss" if value is None else compact(value, 3)
+        loss = "no finite loss" if value is None else compact(value, 4)
         items.append(f'<li class="{kinds}">{name}: <b>{loss}</b></li>')
     what = f"Other learning rates, {count(first_finite(of.get('updates')) or 0, 'update')} each from the same start"
-    start = f"The loss is {_number(of, 'start')} at the start; behind them, by learning rate:"
+    words = "In green what is better than the script's own." if better else "None is markedly better than the script's."
+    start = f"From a loss of {_number(of, 'start')}, the updates lead to this, by learning rate. {words}"
     yield what, f'{start}<ul class="rates">{"".join(items)}</ul>'
 
 

@@ -87,9 +87,8 @@ def loss_chart(
     if not every:
         return None
     smooth = smoothed(loss)
-    beside = Series(
-        *(np.concatenate([getattr(d, part) for _, d in evaluations] or [[]]) for part in ("steps", "values"))
-    )
+    steps_beside = np.concatenate([data.steps for _, data in evaluations] or [np.empty(0)])
+    beside = Series(steps_beside, np.concatenate([data.values for _, data in evaluations] or [np.empty(0)]))
     low, high, log = loss_limits(loss if len(loss) else beside, smooth, beside)
     top = high * (high / low) ** 0.1 if log else high + 0.1 * (high - low)  # the marks' numbers stand there
     known = sorted((step, number) for step, number in marks)
@@ -168,9 +167,9 @@ def _two(name: str, title: str, what: str, across: str, found: Mapping[str, Sequ
     sizes = {when: _numbered(values) for when, values in found.items()}
     positive = np.concatenate([data.values[data.values > TINY] for data in sizes.values()])
     last = max((data.steps[-1] for data in sizes.values() if len(data)), default=0.0)
-    if not last:
+    if last < 2 or not len(positive):
         return None
-    low, high = (positive.min() / 1.6, positive.max() * 1.6) if len(positive) else (0.1, 1.0)
+    low, high = positive.min() / 1.6, positive.max() * 1.6
     nothing = {when: data.steps[data.values <= TINY] for when, data in sizes.items()}
     looks = {"start": {"color": COLORS["muted"], "linewidth": 1.5}, "end": {"color": COLORS["train"]}}
 
@@ -190,9 +189,9 @@ def _two(name: str, title: str, what: str, across: str, found: Mapping[str, Sequ
 
     keys = [(when, f"{when} of the run") for when, data in sizes.items() if len(data)]
     if any(map(len, nothing.values())):
-        keys.append(("nothing", "exactly 0"))
+        keys.append(("zero", "exactly 0"))
     alt = [_range(f"At the {when}, from {across} 1 on", data) for when, data in sizes.items()]
-    return draw_chart(name, title, " ".join(alt), keys, draw, HALF)
+    return draw_chart(name, title, " ".join(alt), keys, draw, HALF, PHONE)
 
 
 def _numbered(values: Sequence[float | None]) -> Series:
@@ -231,20 +230,22 @@ def updates_chart(layers: Sequence[Series]) -> Chart | None:
     keys += [("dev", "last layer")] if len(some) > 1 else []
     keys.append(("band", "0.1 to 1 %"))
     alt = [journey("First layer", some[0]), journey("Last layer", some[-1])]
-    return draw_chart("updates", "Update relative to the weights, over the steps", " ".join(alt), keys, draw, HALF)
+    return draw_chart(
+        "updates", "Update relative to the weights, over the steps", " ".join(alt), keys, draw, HALF, PHONE
+    )
 
 
 def histogram(of: Mapping[str, Any], kind: str) -> tuple[str, float, float] | None:
     """The first and the last look at an activation on one scale, as SVG; and the scale's ends."""
-    looks = [(when, *look) for when in ("first", "last") if (look := _look(of.get(when))) is not None]
+    looks = {when: look for when in ("first", "last") if (look := _look(of.get(when))) is not None}
     if not looks:
         return None
     given = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(kind)
-    low = min([look[1] for look in looks] + ([given[0]] if given else []))
-    high = max([look[2] for look in looks] + ([given[1]] if given else []))
-    if high - low < 1e-12 * max(1.0, abs(low)):
-        low, high = low - 0.5, high + 0.5
-    paths = "".join(f'<path class="{when}" d="{_steps(*look, low, high)}"/>' for when, *look in looks)
+    low = min([look[0] for look in looks.values()] + ([given[0]] if given else []))
+    high = max([look[1] for look in looks.values()] + ([given[1]] if given else []))
+    width = high - low if high - low > 1e-12 * max(1.0, abs(low)) else 0.0
+    left, right = (low, high) if width else (low - 0.5, high + 0.5)
+    paths = "".join(f'<path class="{when}" d="{_steps(*look, left, right)}"/>' for when, look in looks.items())
     svg = f'<svg class="histogram" viewBox="0 0 100 40" preserveAspectRatio="none" aria-hidden="true">{paths}</svg>'
     return svg, low, high
 
@@ -260,7 +261,7 @@ def _look(of: Any) -> tuple[float, float, list[float]] | None:
 
 
 def _steps(low: float, high: float, counts: Sequence[float], left: float, right: float) -> str:
-    """The outline of the bars; the area of a bar is its share's square root, so that tails show."""
+    """The outline of the bars; the height is the square root of the share, so that tails show."""
     scale, peak = 100 / (right - left), max(counts)
     if (high - low) * scale < 1.5:  # all in one place
         middle = min(max(((low + high) / 2 - left) * scale, 1.0), 99.0)
