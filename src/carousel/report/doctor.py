@@ -26,7 +26,7 @@ from .doctor_figures import (
     updates_chart,
 )
 from .figures import Chart, Series, compact
-from .words import breakable, count, figure, first_finite, plain, shown, write_whole
+from .words import breakable, count, figure, first_finite, plain, shown, visible, write_whole
 
 __all__ = ["render_doctor_report", "write_doctor_report"]
 
@@ -166,9 +166,9 @@ def _layers(layers: Sequence[_Layer]) -> str:
     lead += "A step should change a weight by about 0.1 to 1 % of its size, the shaded band: far above it training is "
     lead += "jagged, far below it stands still."
     for what, curves in (("gradient", [la.gradient for la in layers]), ("update", [la.update for la in layers])):
-        zero = sum(1 for data in curves if len(data) and not data.values.any())
+        zero = sum(1 for data in curves if _median(data) == 0)
         noun = "the only layer" if len(layers) == 1 else f"{zero:,} of {len(layers):,} layers"
-        lead += f" <b>The {what} of {noun} was 0 at every look.</b>" if zero else ""
+        lead += f" <b>The {what} of {noun} was 0 at most looks.</b>" if zero else ""
     rows = [
         f'<tr><th scope="row">{number}. {breakable(layer.where, 400)}</th>'
         + "".join(f"<td>{compact(value, 3)}</td>" for value in (*ends(layer.gradient), _median(layer.update)))
@@ -400,7 +400,7 @@ def _lead(words: str) -> str:
 
 
 def _cut(name: Any) -> str:
-    words = plain(name)
+    words = visible(plain(name))
     return words if len(words) <= 40 else f"{words[:39]}…"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import RunFolderError
 from .figures import Chart, compact, read_number
 
-__all__ = ["breakable", "count", "figure", "first_finite", "plain", "shown", "table", "write_whole"]
+__all__ = ["breakable", "count", "figure", "first_finite", "plain", "shown", "table", "visible", "write_whole"]
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
@@ -58,7 +58,12 @@ def shown(value: Any, limit: int = 2_000) -> str:
     words = plain(value).replace("\r\n", "\n")
     if len(words) > limit:
         words = f"{words[:limit]}… ({len(words) - limit:,} more)"
-    return html.escape(UNSEEN.sub(_visible, words))
+    return html.escape(visible(words))
+
+
+def visible(words: str) -> str:
+    """Characters that hide or reorder text by names that show."""
+    return UNSEEN.sub(_visible, words)
 
 
 def _visible(character: re.Match[str]) -> str:
