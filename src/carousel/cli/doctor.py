@@ -201,7 +201,7 @@ class _Examination:
         if self.report is None:
             return []
         try:
-            from ..report.doctor import write_doctor_report
+            from ..report import write_doctor_report
 
             write_doctor_report(result, self.report, self.script if self.module else Path(self.script).name)
         except RunFolderError as error:
