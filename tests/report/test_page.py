@@ -484,16 +484,16 @@ def test_smoothing_is_centered_and_deaf_to_spikes() -> None:
     steps = np.arange(10_000.0)
     values = 5.0 - steps / 4_000
     values[7_000] = 1e9
-    smooth = figures._smooth(figures.Series(steps, values))
+    smooth = figures.smoothed(figures.Series(steps, values))
     assert smooth is not None
     np.testing.assert_allclose(smooth.values[:-21], 5.0 - smooth.steps[:-21] / 4_000, atol=0.005)
-    assert figures._smooth(figures.Series(steps[:10], values[:10])) is None
+    assert figures.smoothed(figures.Series(steps[:10], values[:10])) is None
 
 
 def test_thinning_keeps_every_extreme() -> None:
     rng = np.random.default_rng(0)
     data = figures.Series(np.arange(50_000.0), rng.normal(size=50_000))
-    steps, values = figures._thin(data, 100)
+    steps, values = figures.thinned(data, 100)
     assert len(steps) <= 202
     assert np.all(np.diff(steps) > 0)
     assert (values.min(), values.max()) == (data.values.min(), data.values.max())
@@ -521,10 +521,10 @@ def test_numbers_are_written_for_people(value: float | None, text: str) -> None:
 
 
 def test_ticks_on_a_logarithmic_axis_are_round_and_few() -> None:
-    assert figures._ratio_ticks(0.04, 40) == pytest.approx([0.1, 0.3, 1, 3, 10, 30])
-    assert figures._ratio_ticks(0.9, 60) == pytest.approx([1, 2, 5, 10, 20, 50])
+    assert figures.ratio_ticks(0.04, 40) == pytest.approx([0.1, 0.3, 1, 3, 10, 30])
+    assert figures.ratio_ticks(0.9, 60) == pytest.approx([1, 2, 5, 10, 20, 50])
     for low, high in [(1e-30, 1e30), (1e-5, 2e-5), (110, 190), (1, 4)]:
-        ticks = figures._ratio_ticks(low, high)
+        ticks = figures.ratio_ticks(low, high)
         assert 2 <= len(ticks) <= 12
         assert low <= min(ticks) <= max(ticks) <= high
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ..errors import UsageError
+from ..errors import RunFolderError, UsageError
 from .parse import parse
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["run"]
 RUNS_A_SCRIPT = True
 """What the script warns of is shown as Python shows it, and what stands behind its name is its own."""
 
-VALUED = ("--json", "--steps", "--seconds")
+VALUED = ("--json", "--report", "--steps", "--seconds")
 """Options that are followed by a value."""
 
 
@@ -48,6 +48,7 @@ def _doctor(
     stop: bool = False,
     probe: bool = True,
     json: str | None = None,
+    report: str | None = None,
 ) -> Any:
     """Run an ordinary PyTorch training script, watch it, and say what is wrong with it: which fault, where, on what
     evidence, and what to change.
@@ -65,9 +66,13 @@ def _doctor(
         probe: Make small experiments with copies of the network where what was seen cannot decide; it takes at most a
             third of the time of the run, and changes nothing in it.
         json: File for the findings.
+        report: File for an HTML page of the findings and of the pictures that show them.
     """
-    if json is not None and (Path(json).is_dir() or not Path(json).resolve().parent.is_dir()):
-        raise UsageError(f"--json {json} can't be written: it is a folder, or its folder is not there.")
+    for option, name in (("--json", json), ("--report", report)):
+        if name is not None and (Path(name).is_dir() or not Path(name).resolve().parent.is_dir()):
+            raise UsageError(f"{option} {name} can't be written: it is a folder, or its folder is not there.")
+    if json is not None and report is not None and Path(json).resolve() == Path(report).resolve():
+        raise UsageError(f"--json and --report both name {json}: give each its own file.")
     if steps is not None and steps < 1:
         raise UsageError(f"--steps {steps}: the updates to watch are 1 or more.")
     if seconds is not None and not 0 < seconds < float("inf"):
@@ -75,17 +80,24 @@ def _doctor(
     if stop and steps is None and seconds is None:
         raise UsageError("--stop needs to know when: give --steps N or --seconds S too.")
     options = {"probe": probe, "steps": steps, "seconds": seconds, "stop": stop}
-    return lambda arguments: _Examination(script, arguments, module, json, options).run()
+    return lambda arguments: _Examination(script, arguments, module, json, report, options).run()
 
 
 class _Examination:
     """One run of a script. The doctor comes when the script has imported PyTorch."""
 
     def __init__(
-        self, script: str, arguments: list[str], module: bool, json: str | None, options: dict[str, Any]
+        self,
+        script: str,
+        arguments: list[str],
+        module: bool,
+        json: str | None,
+        report: str | None,
+        options: dict[str, Any],
     ) -> None:
         self.script, self.arguments, self.module, self.options = script, arguments, module, options
         self.json = None if json is None else Path(json).resolve()  # the script may change the working directory
+        self.report = None if report is None else Path(report).resolve()
         self.file, self.process = sys.stderr, os.getpid()  # the script may put another in its place, and may fork
         self.doctor: Doctor | None = None
         self.findings: list[Finding] = []  # those that are not of the training
@@ -167,18 +179,36 @@ class _Examination:
         return self.doctor.to_dict() | {"findings": self.findings + self.doctor.findings}
 
     def _write(self) -> list[str]:
-        """The file; what is to be said about that."""
-        if self.json is None:
+        """The files; what is to be said about that."""
+        if self.json is None and self.report is None:
             return []
         result = self._result()
-        text = json_format.dumps(result | {"findings": [f.to_dict() for f in result["findings"]]}, indent=1)
+        result |= {"findings": [f.to_dict() for f in result["findings"]]}
+        return [*self._write_json(result), *self._write_report(result)]
+
+    def _write_json(self, result: dict[str, Any]) -> list[str]:
+        if self.json is None:
+            return []
         part = self.json.with_name(self.json.name + ".part")
         try:
-            part.write_text(text + "\n", encoding="utf-8")
+            part.write_text(json_format.dumps(result, indent=1) + "\n", encoding="utf-8")
             part.replace(self.json)
         except OSError as error:
             return [f"{self.json} could not be written: {error.strerror}."]
         return []
+
+    def _write_report(self, result: dict[str, Any]) -> list[str]:
+        if self.report is None:
+            return []
+        try:
+            from ..report import write_doctor_report
+
+            write_doctor_report(result, self.report, self.script if self.module else Path(self.script).name)
+        except RunFolderError as error:
+            return [str(error)]
+        except Exception as error:  # our fault, and no reason to end the script
+            return [f"The report could not be written ({type(error).__name__}: {error})."]
+        return [f"The report is in {self.report}"]
 
     def _say(self, findings: list[Finding], said: str, notes: list[str]) -> None:
         from ..doctor.shown import write

@@ -1,6 +1,7 @@
-"""From a run folder to one HTML page that needs no network."""
+"""From a run folder, or from what the doctor saw, to one HTML page that needs no network."""
 
+from .doctor import write_doctor_report
 from .page import ReportData, write_report
 from .run import next_commands, resume_command, write_run_report
 
-__all__ = ["ReportData", "next_commands", "resume_command", "write_report", "write_run_report"]
+__all__ = ["ReportData", "next_commands", "resume_command", "write_doctor_report", "write_report", "write_run_report"]

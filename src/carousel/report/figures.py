@@ -18,7 +18,30 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-__all__ = ["Chart", "Series", "charts", "compact", "loss_text", "read_number", "series"]
+__all__ = [
+    "COLORS",
+    "PHONE",
+    "STYLE",
+    "WIDE",
+    "Canvas",
+    "Chart",
+    "Series",
+    "charts",
+    "compact",
+    "draw_chart",
+    "draw_line",
+    "draw_noisy",
+    "journey",
+    "loss_limits",
+    "loss_text",
+    "mark_lost",
+    "ratio_ticks",
+    "read_number",
+    "series",
+    "set_axes",
+    "smoothed",
+    "thinned",
+]
 
 METRICS = ("train_loss", "dev_loss", "lr", "grad_norm", "grad_norm_clipped", "tokens_per_second")
 HUGE = 1e30  # beyond this a metric counts as "not finite": no axis shows it
@@ -29,6 +52,7 @@ COLORS = {  # drawn in these, then turned into `var(--name, color)`, which follo
     "train": "#2765a5",
     "dev": "#b84a08",
     "bad": "#b3261f",
+    "good": "#246b3c",
 }
 STYLE = {
     "svg.fonttype": "none",
@@ -89,7 +113,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Canvas:
+class Canvas:
     """A size in CSS pixels, the letters on it, and how many bins of points fit across."""
 
     width: int
@@ -99,9 +123,9 @@ class _Canvas:
     ticks: int
 
 
-WIDE = _Canvas(980, 380, 13, 420, 9)
-SMALL = _Canvas(350, 235, 12, 160, 5)
-PHONE = _Canvas(350, 285, 12, 170, 5)
+WIDE = Canvas(980, 380, 13, 420, 9)
+SMALL = Canvas(350, 235, 12, 160, 5)
+PHONE = Canvas(350, 285, 12, 170, 5)
 
 
 def read_number(value: Any) -> float | None:
@@ -176,29 +200,29 @@ def charts(metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int
 def _loss_chart(span: Span, train: Series, dev: Series, unit: str, uniform: float | None) -> Chart | None:
     if not len(train) and not len(dev):
         return None
-    smooth = _smooth(train)
+    smooth = smoothed(train)
     best = int(np.argmin(dev.values)) if len(dev) else 0
-    low, high, log = _limits(train, smooth, dev)
+    low, high, log = loss_limits(train, smooth, dev)
     uniform = uniform if uniform is not None and low <= uniform <= high + 0.3 * (high - low) else None
     if uniform is not None:
         high = max(high, uniform + 0.03 * (high - low))
 
-    def draw(ax: Axes, canvas: _Canvas) -> None:
-        _axes(ax, canvas, span, low, high, log=log)
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        set_axes(ax, canvas, span, low, high, log=log)
         ax.set_title(f"nats per {unit}" + (", log scale" if log else ""), loc="left")
         if uniform is not None:
             ax.axhline(uniform, color=COLORS["muted"], linewidth=1.1, dashes=(5, 3))
-        _noisy(ax, train, smooth, canvas, COLORS["train"])
-        _mark_lost(ax, train)
+        draw_noisy(ax, train, smooth, canvas, COLORS["train"])
+        mark_lost(ax, train)
         if len(dev):
             few = len(dev) <= canvas.bins // 4
             style = {"marker": "o", "markersize": 5 if canvas is WIDE else 3} if few else {}
-            ax.plot(*_thin(dev, canvas.bins), color=COLORS["dev"], linewidth=1.5, **style)
+            ax.plot(*thinned(dev, canvas.bins), color=COLORS["dev"], linewidth=1.5, **style)
             ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.5}
             ax.plot(dev.steps[best], dev.values[best], color=COLORS["dev"], **ring)
         _second_axis(ax, unit, low, high, log)
 
-    alt = [f"In nats per {unit} over the steps.", _journey("Train loss", smooth or train), _journey("Dev loss", dev)]
+    alt = [f"In nats per {unit} over the steps.", journey("Train loss", smooth or train), journey("Dev loss", dev)]
     keys = [("raw", "train, as logged"), ("train", "train, smoothed")] if smooth else [("train", "train")]
     keys = keys if len(train) else []
     if len(dev):
@@ -209,20 +233,20 @@ def _loss_chart(span: Span, train: Series, dev: Series, unit: str, uniform: floa
         keys.append(("uniform", f"guessing evenly: {loss_text(uniform)}"))
     if train.lost:
         keys.append(("lost", "NaN or infinite"))
-    return _chart("loss", "Loss", " ".join(alt), keys, draw, WIDE, PHONE)
+    return draw_chart("loss", "Loss", " ".join(alt), keys, draw, WIDE, PHONE)
 
 
 def _rate_chart(span: Span, rate: Series) -> Chart | None:
     if not len(rate):
         return None
 
-    def draw(ax: Axes, canvas: _Canvas) -> None:
-        _axes(ax, canvas, span, min(0.0, rate.values.min()), 1.06 * max(0.0, rate.values.max()) or 1.0)
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        set_axes(ax, canvas, span, min(0.0, rate.values.min()), 1.06 * max(0.0, rate.values.max()) or 1.0)
         ax.set_title("size of an update", loc="left")
-        _line(ax, _thin(rate, canvas.bins), COLORS["train"])
+        draw_line(ax, thinned(rate, canvas.bins), COLORS["train"])
 
     keys = [("train", f"highest {compact(rate.values.max(), 3)}, last {compact(rate.values[-1], 3)}")]
-    return _chart("lr", "Learning rate", f"Over the steps. {_journey('Learning rate', rate)}", keys, draw, SMALL)
+    return draw_chart("lr", "Learning rate", f"Over the steps. {journey('Learning rate', rate)}", keys, draw, SMALL)
 
 
 def _gradient_chart(span: Span, before: Series, after: Series) -> Chart | None:
@@ -231,19 +255,19 @@ def _gradient_chart(span: Span, before: Series, after: Series) -> Chart | None:
     positive = np.concatenate([before.values, after.values])
     positive = positive[positive > 0]
     log = len(positive) > 0 and positive.max() >= 20 * positive.min()
-    smooth, edge = _smooth(before), _upper_edge(after)
+    smooth, edge = smoothed(before), _upper_edge(after)
     if log:
         low, high = positive.min() / 1.2, positive.max() * 1.2
     else:
         low, high = 0.0, 1.06 * positive.max() if len(positive) else 1.0
 
-    def draw(ax: Axes, canvas: _Canvas) -> None:
-        _axes(ax, canvas, span, low, high, log=log)
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        set_axes(ax, canvas, span, low, high, log=log)
         ax.set_title("Euclidean norm" + (", log scale" if log else ""), loc="left")
-        _noisy(ax, before, smooth, canvas, COLORS["train"])
-        _mark_lost(ax, before)
+        draw_noisy(ax, before, smooth, canvas, COLORS["train"])
+        mark_lost(ax, before)
         if len(after):
-            _line(ax, (edge.steps, edge.values), COLORS["dev"], linewidth=1.6, dashes=(4, 2.2))
+            draw_line(ax, (edge.steps, edge.values), COLORS["dev"], linewidth=1.6, dashes=(4, 2.2))
 
     keys = [("raw", "as logged"), ("train", "smoothed")] if smooth else [("train", "before clipping")]
     keys = keys if len(before) else []
@@ -251,43 +275,43 @@ def _gradient_chart(span: Span, before: Series, after: Series) -> Chart | None:
         keys.append(("after", "after clipping, upper edge" if smooth else "after clipping"))
     if before.lost:
         keys.append(("lost", "NaN or infinite"))
-    alt = f"Over the steps. {_journey('Gradient norm before clipping', smooth or before)}"
+    alt = f"Over the steps. {journey('Gradient norm before clipping', smooth or before)}"
     if len(before):
         alt += f" Largest: {compact(before.values.max())}."
-    return _chart("gradient", "Gradient norm", f"{alt} {_journey('After clipping', after)}", keys, draw, SMALL)
+    return draw_chart("gradient", "Gradient norm", f"{alt} {journey('After clipping', after)}", keys, draw, SMALL)
 
 
 def _speed_chart(span: Span, speed: Series, unit: str) -> Chart | None:
     if not len(speed):
         return None
-    smooth = _smooth(speed)
+    smooth = smoothed(speed)
 
-    def draw(ax: Axes, canvas: _Canvas) -> None:
-        _axes(ax, canvas, span, 0.0, 1.08 * speed.values.max() or 1.0)
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        set_axes(ax, canvas, span, 0.0, 1.08 * speed.values.max() or 1.0)
         ax.set_title(f"{unit}s per second", loc="left")
-        _noisy(ax, speed, smooth, canvas, COLORS["train"])
+        draw_noisy(ax, speed, smooth, canvas, COLORS["train"])
 
     keys = [("raw", "as logged"), ("train", "smoothed")] if smooth else []
-    alt = f"{unit.capitalize()}s per second over the steps. {_journey('Speed', smooth or speed)}"
-    return _chart("speed", "Speed", alt, keys, draw, SMALL)
+    alt = f"{unit.capitalize()}s per second over the steps. {journey('Speed', smooth or speed)}"
+    return draw_chart("speed", "Speed", alt, keys, draw, SMALL)
 
 
-def _axes(ax: Axes, canvas: _Canvas, span: Span, low: float, high: float, *, log: bool = False) -> None:
+def set_axes(ax: Axes, canvas: Canvas, span: Span, low: float, high: float, *, log: bool = False) -> None:
     """Limits, ticks and grid; ticks are set by hand where matplotlib's logarithmic ones would need mathtext."""
     if log:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(FixedLocator(_ratio_ticks(low, high)))
+        ax.yaxis.set_major_locator(FixedLocator(ratio_ticks(low, high)))
         ax.yaxis.set_minor_locator(NullLocator())
     else:
         ax.yaxis.set_major_locator(MaxNLocator(6 if canvas is WIDE else 5, steps=ROUND))
     ax.set_ylim(low, high)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     first, last = span
     pad = 0.012 * (last - first) or 1.0
     ax.set_xlim(first - pad, last + pad)
     ticks = MaxNLocator(canvas.ticks, integer=True, steps=ROUND) if first < last else FixedLocator([first])
     ax.xaxis.set_major_locator(ticks)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     ax.set_xlabel("step", loc="right")
     ax.grid(axis="y")
 
@@ -297,39 +321,39 @@ def _second_axis(ax: Axes, unit: str, low: float, high: float, log: bool) -> Non
     if unit == "word" and high > 200:
         return
     if unit == "word":
-        label, ticks = "perplexity", _ratio_ticks(math.exp(low), math.exp(high))
+        label, ticks = "perplexity", ratio_ticks(math.exp(low), math.exp(high))
         places = [math.log(tick) for tick in ticks]
     else:
         bottom, top = low / math.log(2), high / math.log(2)
-        label, ticks = f"bits per {unit}", _ratio_ticks(bottom, top) if log else _even_ticks(bottom, top)
+        label, ticks = f"bits per {unit}", ratio_ticks(bottom, top) if log else _even_ticks(bottom, top)
         places = [tick * math.log(2) for tick in ticks]
     right = ax.twinx()
     right.set_yscale(ax.get_yscale())
     right.yaxis.set_minor_locator(NullLocator())
-    right.set_yticks(places, [_tick(tick) for tick in ticks])
+    right.set_yticks(places, [tick_text(tick) for tick in ticks])
     right.set_ylim(low, high)
     right.set_title(label, loc="right")
 
 
-def _noisy(ax: Axes, raw: Series, smooth: Series | None, canvas: _Canvas, color: str) -> None:
+def draw_noisy(ax: Axes, raw: Series, smooth: Series | None, canvas: Canvas, color: str) -> None:
     """The logged values, faint, under their smoothed line; a short series is drawn once, plainly."""
     if smooth:
-        ax.plot(*_thin(raw, canvas.bins), color=color, alpha=0.32, linewidth=0.8)
-    _line(ax, _thin(smooth or raw, canvas.bins), color)
+        ax.plot(*thinned(raw, canvas.bins), color=color, alpha=0.32, linewidth=0.8)
+    draw_line(ax, thinned(smooth or raw, canvas.bins), color)
 
 
-def _line(ax: Axes, points: tuple[np.ndarray, np.ndarray], color: str, **style: Any) -> None:
+def draw_line(ax: Axes, points: tuple[np.ndarray, np.ndarray], color: str, **style: Any) -> None:
     """A line, or a dot where there is a single point to show."""
     dot = {"marker": "o", "markersize": 5} if len(points[0]) == 1 else {}
     ax.plot(*points, color=color, **{"linewidth": 1.9, **style, **dot})
 
 
-def _mark_lost(ax: Axes, data: Series) -> None:
+def mark_lost(ax: Axes, data: Series) -> None:
     if data.lost:
         ax.axvline(data.lost[0], color=COLORS["bad"], linewidth=1.4, dashes=(2, 2))
 
 
-def _limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, float, bool]:
+def loss_limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, float, bool]:
     """Bottom and top of the loss axis, and whether it is logarithmic; lone outliers of the raw loss may leave it."""
     calm = (smooth or train).values
     outer = max(1, len(train) // 200)
@@ -342,7 +366,7 @@ def _limits(train: Series, smooth: Series | None, dev: Series) -> tuple[float, f
     return low - pad, high + pad, False
 
 
-def _smooth(data: Series, most: int = 1_200) -> Series | None:
+def smoothed(data: Series, most: int = 1_200) -> Series | None:
     """A moving mean of the middle half: deaf to lone spikes, and centered, so that a falling loss is not drawn late."""
     if len(data) < 40:
         return None
@@ -371,7 +395,7 @@ def _upper_edge(data: Series, bins: int = 60) -> Series:
     return Series(data.steps[middles], np.array([data.values[part].max() for part in parts]))
 
 
-def _thin(data: Series, bins: int) -> tuple[np.ndarray, np.ndarray]:
+def thinned(data: Series, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """At most two points per bin, its lowest and its highest, so that no spike is lost."""
     count = len(data)
     if count <= 2 * bins:
@@ -386,7 +410,7 @@ def _even_ticks(low: float, high: float) -> list[float]:
     return [float(tick) for tick in MaxNLocator(6, steps=ROUND).tick_values(low, high) if low <= tick <= high]
 
 
-def _ratio_ticks(low: float, high: float, most: int = 7) -> list[float]:
+def ratio_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers between two positive ones on a logarithmic axis: 1, 2, 5 in each decade where they fit."""
     if high < 4 * low:
         return _even_ticks(low, high)
@@ -399,7 +423,7 @@ def _ratio_ticks(low: float, high: float, most: int = 7) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / most)]
 
 
-def _tick(value: float) -> str:
+def tick_text(value: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size <= abs(value) < 1e12:
             unit = 1e3 if letter == "k" else size
@@ -409,7 +433,7 @@ def _tick(value: float) -> str:
     return f"{value:,g}".replace("-", "−")
 
 
-def _journey(name: str, data: Series) -> str:
+def journey(name: str, data: Series) -> str:
     """One sentence on where a curve starts and ends, for those who hear the figure instead of seeing it."""
     if not len(data):
         return ""
@@ -417,21 +441,21 @@ def _journey(name: str, data: Series) -> str:
     return f"{name}: from {first} to {last}." if len(data) > 1 else f"{name}: {first}."
 
 
-def _chart(
+def draw_chart(
     name: str,
     title: str,
     alt: str,
     keys: list[tuple[str, str]],
-    draw: Callable[[Axes, _Canvas], None],
-    canvas: _Canvas,
-    phone: _Canvas | None = None,
+    draw: Callable[[Axes, Canvas], None],
+    canvas: Canvas,
+    phone: Canvas | None = None,
 ) -> Chart:
     label = f"{title}. {' '.join(alt.split())}"
     narrow = _svg(f"{name}-narrow", label, draw, phone) if phone else None
     return Chart(name, title, _svg(name, label, draw, canvas), narrow, keys)
 
 
-def _svg(name: str, label: str, draw: Callable[[Axes, _Canvas], None], canvas: _Canvas) -> str:
+def _svg(name: str, label: str, draw: Callable[[Axes, Canvas], None], canvas: Canvas) -> str:
     style: dict[Any, Any] = {**STYLE, **dict.fromkeys(LETTERS, canvas.font)}
     with matplotlib.rc_context(style):
         layout = ConstrainedLayoutEngine(w_pad=1 / 72, h_pad=1 / 72)

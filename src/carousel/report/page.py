@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
 import math
 import re
 import textwrap
@@ -14,8 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from carousel.errors import RunFolderError
-from carousel.report.figures import Chart, charts, compact, loss_text, read_number, series
+from carousel.report.figures import charts, compact, loss_text, read_number, series
+from carousel.report.words import count, figure, first_finite, plain, shown, table, write_whole
 
 __all__ = ["ReportData", "render_report", "write_report"]
 
@@ -24,9 +22,6 @@ SEVERITIES = ("error", "warning", "note")
 MOST_SAMPLES = 6
 MOST_SAMPLE_CHARACTERS = 4_000
 MOST_ROWS = 600
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
-)
 
 
 class Tile(NamedTuple):
@@ -74,16 +69,7 @@ def write_report(data: ReportData, path: Path) -> None:
     Raises:
         RunFolderError: the file cannot be written.
     """
-    page = render_report(data).encode()
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_bytes(page)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or error
-        advice = "Choose a folder that exists and is writable."
-        raise RunFolderError(f"The report cannot be written to {path}: {reason}. {advice}") from error
+    write_whole(render_report(data), path)
 
 
 def render_report(data: ReportData) -> str:
@@ -97,19 +83,19 @@ def render_report(data: ReportData) -> str:
         ("configuration", "Configuration", _configuration(data.config)),
         ("environment", "Environment and reproduction", _environment(data)),
     ]
-    shown = [(anchor, title, body) for anchor, title, body in parts if body]
-    sections = [f'<section id="{anchor}">\n<h2>{title}</h2>\n{body}\n</section>' for anchor, title, body in shown]
-    links = [*((anchor, title) for anchor, title, _ in shown), ("reading", "Reading the curves")]
+    present = [(anchor, title, body) for anchor, title, body in parts if body]
+    sections = [f'<section id="{anchor}">\n<h2>{title}</h2>\n{body}\n</section>' for anchor, title, body in present]
+    links = [*((anchor, title) for anchor, title, _ in present), ("reading", "Reading the curves")]
     status = data.status if data.status in STATUSES else "unknown"
-    message = f'<p class="message {status}">{_text(data.message)}</p>' if data.message else ""
+    message = f'<p class="message {status}">{shown(data.message)}</p>' if data.message else ""
     return Template(here.joinpath("page.html").read_text("utf-8")).substitute(
-        title=_text(data.title),
+        title=shown(data.title),
         style=here.joinpath("style.css").read_text("utf-8").strip(),
-        name=_text(data.name),
-        status=_text(data.status),
+        name=shown(data.name),
+        status=shown(data.status),
         status_class=status,
         message=message,
-        unit=_text(_unit(data)),
+        unit=shown(_unit(data)),
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in links),
         tiles=_tiles(data),
         sections="\n".join(sections),
@@ -119,8 +105,8 @@ def render_report(data: ReportData) -> str:
 def _tiles(data: ReportData) -> str:
     tiles = [*_loss_tiles(data), *_cost_tiles(data), *_test_tile(data)]
     cells = [
-        f'<div class="tile"><dt>{_text(tile.label)}</dt><dd class="value">{_text(tile.value)}</dd>'
-        f'<dd class="unit">{_text(tile.unit)}</dd><dd class="note">{_text(tile.note)}</dd></div>'
+        f'<div class="tile"><dt>{shown(tile.label)}</dt><dd class="value">{shown(tile.value)}</dd>'
+        f'<dd class="unit">{shown(tile.unit)}</dd><dd class="note">{shown(tile.note)}</dd></div>'
         for tile in tiles
     ]
     columns = len(cells) if len(cells) <= 5 else 3
@@ -133,14 +119,14 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
     if size and size > 1:
         guess = f" Guessing evenly among {size:,} would give ln\u00a0{size:,}\u00a0=\u00a0{loss_text(math.log(size))}."
     dev, train = series(data.metrics, "dev_loss"), series(data.metrics, "train_loss")
-    label, loss = "Dev loss", _first_finite(data.summary.get("best_dev_loss"), dev.values.min() if len(dev) else None)
+    label, loss = "Dev loss", first_finite(data.summary.get("best_dev_loss"), dev.values.min() if len(dev) else None)
     if loss is not None:
-        step = _first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
+        step = first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
         where = f", best at step {compact(step, 9)}" if step is not None else ""
         note = f"Surprise per {unit} on held-out text{where}. Lower is better."
     else:
         label = "Train loss"
-        loss = _first_finite(data.summary.get("final_train_loss"), train.values[-1] if len(train) else None)
+        loss = first_finite(data.summary.get("final_train_loss"), train.values[-1] if len(train) else None)
         note = f"Surprise per {unit} on the text it learns from. Nothing was evaluated on held-out text."
         note = note if loss is not None else "No finite loss was logged."
     first = Tile(label, loss_text(loss), f"nats per {unit}", note + guess)
@@ -156,12 +142,12 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
 def _cost_tiles(data: ReportData) -> list[Tile]:
     unit, read = _unit(data), {key: series(data.metrics, key) for key in ("tokens_per_second", "seconds", "epoch")}
     rates, clock, epochs = (column.values for column in read.values())
-    rate = _first_finite(data.summary.get("tokens_per_second"), rates.mean() if len(rates) else None)
+    rate = first_finite(data.summary.get("tokens_per_second"), rates.mean() if len(rates) else None)
     speed, many = _scaled(rate)
-    time, time_unit = _duration(_first_finite(data.summary.get("seconds"), clock.max() if len(clock) else None))
-    steps = [step for line in data.metrics if (step := _first_finite(line.get("step"))) is not None]
-    done = [_count(max(steps), "step")] if steps else []
-    done += [f"{_count(epochs.max(), 'epoch')} (passes over the text)"] if len(epochs) else []
+    time, time_unit = _duration(first_finite(data.summary.get("seconds"), clock.max() if len(clock) else None))
+    steps = [step for line in data.metrics if (step := first_finite(line.get("step"))) is not None]
+    done = [count(max(steps), "step")] if steps else []
+    done += [f"{count(epochs.max(), 'epoch')} (passes over the text)"] if len(epochs) else []
     size, size_word = _scaled(read_number(data.parameters), digits=6)
     exact = f": {data.parameters:,} exactly" if size_word else ""
     reading = f"{unit.capitalize()}s read per second of training, on average."
@@ -189,15 +175,15 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
     items = []
     for finding in sorted(findings, key=lambda finding: rank.get(str(finding.get("severity")), len(rank)))[:MOST_ROWS]:
         severity = str(finding.get("severity") or "note")
-        where = f'<span class="where">{_text(finding["where"])}</span>' if finding.get("where") else ""
+        where = f'<span class="where">{shown(finding["where"])}</span>' if finding.get("where") else ""
         evidence = finding.get("evidence") or ""
         if isinstance(evidence, Mapping):
-            evidence = ", ".join(f"{key}: {_plain(value)}" for key, value in evidence.items())
-        evidence = f'<p class="evidence">{_text(evidence)}</p>' if evidence else ""
-        advice = f"<p>{_text(finding['advice'])}</p>" if finding.get("advice") else ""
+            evidence = ", ".join(f"{key}: {plain(value)}" for key, value in evidence.items())
+        evidence = f'<p class="evidence">{shown(evidence)}</p>' if evidence else ""
+        advice = f"<p>{shown(finding['advice'])}</p>" if finding.get("advice") else ""
         kind = severity if severity in rank else "note"
-        code = f"<code>{_text(finding.get('code') or 'unnamed')}</code>"
-        head = f'<span class="severity">{_text(severity.capitalize())}</span>{code}{where}'
+        code = f"<code>{shown(finding.get('code') or 'unnamed')}</code>"
+        head = f'<span class="severity">{shown(severity.capitalize())}</span>{code}{where}'
         items.append(f'<li class="finding {kind}"><h3>{head}</h3>{evidence}{advice}</li>')
     return '<ul class="findings">\n' + "\n".join(items) + "\n</ul>"
 
@@ -214,29 +200,22 @@ def _curves(data: ReportData) -> str:
     elif not drawn:
         notes.append("The log holds no number that can be drawn.")
     lead = f'<p class="lead">{" ".join(notes)}</p>\n' if notes else ""
-    return lead + (f'<div class="charts">\n{"".join(map(_figure, drawn))}</div>' if drawn else "")
-
-
-def _figure(chart: Chart) -> str:
-    keys = "".join(f'<span class="key {kind}">{_text(label)}</span>' for kind, label in chart.keys)
-    kind = ' class="wide"' if chart.narrow else ""
-    caption = f"<figcaption><h3>{chart.title}</h3>{keys}</figcaption>"
-    return f"<figure{kind}>{caption}\n{chart.svg}{chart.narrow or ''}</figure>\n"
+    return lead + (f'<div class="charts">\n{"".join(map(figure, drawn))}</div>' if drawn else "")
 
 
 def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
     if not samples:
         return ""
-    ordered = sorted(samples, key=lambda sample: _first_finite(sample.get("step")) or 0.0)
-    count = min(len(ordered), MOST_SAMPLES)
-    chosen = [ordered[round(place * (len(ordered) - 1) / max(count - 1, 1))] for place in range(count)]
-    columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
-    prompts = {_plain(sample.get("prompt") or "") for sample in chosen}
-    heats = {_first_finite(sample.get("temperature")) for sample in chosen}
+    ordered = sorted(samples, key=lambda sample: first_finite(sample.get("step")) or 0.0)
+    number = min(len(ordered), MOST_SAMPLES)
+    chosen = [ordered[round(place * (len(ordered) - 1) / max(number - 1, 1))] for place in range(number)]
+    columns = {1: 1, 2: 2, 4: 2}.get(number, 3)
+    prompts = {plain(sample.get("prompt") or "") for sample in chosen}
+    heats = {first_finite(sample.get("temperature")) for sample in chosen}
     lead = "What the network writes, from its first attempts to its last."
     prompt = next(iter(prompts)) if len(prompts) == 1 else ""
     if prompt:
-        lead += f" Each continues the prompt <code>{_text(prompt, 200)}</code>."
+        lead += f" Each continues the prompt <code>{shown(prompt, 200)}</code>."
     if len(heats) == 1 and (heat := next(iter(heats))) is not None:
         lead += f" Temperature {compact(heat, 3)}: lower is more cautious, higher more daring."
     cards = "\n".join(_sample(sample, len(prompts) > 1, len(heats) > 1) for sample in chosen)
@@ -244,31 +223,31 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sample(sample: Mapping[str, Any], show_prompt: bool, show_heat: bool) -> str:
-    step, seconds = _first_finite(sample.get("step")), _first_finite(sample.get("seconds"))
-    loss, heat = read_number(sample.get("dev_loss")), _first_finite(sample.get("temperature"))
-    prompt, written = _plain(sample.get("prompt") or ""), _plain(sample.get("text") or "")
+    step, seconds = first_finite(sample.get("step")), first_finite(sample.get("seconds"))
+    loss, heat = read_number(sample.get("dev_loss")), first_finite(sample.get("temperature"))
+    prompt, written = plain(sample.get("prompt") or ""), plain(sample.get("text") or "")
     facts = [f"after {' '.join(_duration(seconds))}"] if seconds is not None else []
     facts += [f"dev loss {loss_text(loss)}"] if loss is not None else []
     facts += [f"temperature {compact(heat, 3)}"] if show_heat and heat is not None else []
-    facts += [f"prompt <code>{_text(prompt, 100)}</code>"] if show_prompt and prompt else []
+    facts += [f"prompt <code>{shown(prompt, 100)}</code>"] if show_prompt and prompt else []
     head = f"<h3>{f'Step {compact(step, 9)}' if step is not None else 'Sample'}</h3>{' · '.join(facts)}"
-    body = _text(written, MOST_SAMPLE_CHARACTERS)
+    body = shown(written, MOST_SAMPLE_CHARACTERS)
     if prompt and written.startswith(prompt) and len(prompt) < MOST_SAMPLE_CHARACTERS:
-        rest = _text(written[len(prompt) :], MOST_SAMPLE_CHARACTERS)
-        body = f'<span class="prompt">{_text(prompt, MOST_SAMPLE_CHARACTERS)}</span>{rest}'
+        rest = shown(written[len(prompt) :], MOST_SAMPLE_CHARACTERS)
+        body = f'<span class="prompt">{shown(prompt, MOST_SAMPLE_CHARACTERS)}</span>{rest}'
     # A parser drops the first line break after <pre>: write one of our own.
     return f'<article class="sample"><header>{head}</header><pre tabindex="0">\n{body or "(empty)"}</pre></article>'
 
 
 def _network(data: ReportData) -> str:
     facts = [f"{data.parameters:,} parameters."] if data.parameters is not None else []
-    facts += [f"A vocabulary of {data.vocabulary_size:,} {_text(_unit(data))}s."] if data.vocabulary_size else []
+    facts += [f"A vocabulary of {data.vocabulary_size:,} {shown(_unit(data))}s."] if data.vocabulary_size else []
     cards = []
     if data.network:
-        layers = [(name, _text(what)) for name, what in data.network]
-        cards.append(f'<div class="card network"><h3>Layers</h3>{_table(layers)}</div>')
+        layers = [(name, shown(what)) for name, what in data.network]
+        cards.append(f'<div class="card network"><h3>Layers</h3>{table(layers)}</div>')
     if data.equations.strip():
-        code = _text(textwrap.dedent(data.equations).strip("\n"), 20_000)
+        code = shown(textwrap.dedent(data.equations).strip("\n"), 20_000)
         code = f'<pre class="code" tabindex="0"><code>{code}</code></pre>'
         cards.append(f'<div class="card"><h3>One step of the cell</h3>{code}</div>')
     if not cards:
@@ -289,8 +268,8 @@ def _configuration(config: Mapping[str, Any]) -> str:
     total, left, blocks = sum(map(len, groups.values())), MOST_ROWS, []
     for title, rows in groups.items():
         if rows and left > 0:
-            cells = [(key, _text(value, 400)) for key, value in rows[:left]]
-            blocks.append(f"<div><h3>{_text(title)}</h3>{_table(cells)}</div>")
+            cells = [(key, shown(value, 400)) for key, value in rows[:left]]
+            blocks.append(f"<div><h3>{shown(title)}</h3>{table(cells)}</div>")
             left -= len(rows)
     rest = f"{total - MOST_ROWS:,} more settings are in the run's own configuration file."
     more = f"<div><p>{rest}</p></div>" if total > MOST_ROWS else ""
@@ -301,14 +280,14 @@ def _configuration(config: Mapping[str, Any]) -> str:
 def _environment(data: ReportData) -> str:
     cards = []
     if data.environment:
-        rows = [(key, _text(value)) for key, value in _flat(data.environment)][:MOST_ROWS]
-        cards.append(f'<div class="card"><h3>Where it ran</h3>{_table(rows)}</div>')
+        rows = [(key, shown(value)) for key, value in _flat(data.environment)][:MOST_ROWS]
+        cards.append(f'<div class="card"><h3>Where it ran</h3>{table(rows)}</div>')
     commands = []
     if data.reproduce:
         items = "".join(f"<li>{_command(command)}</li>" for command in data.reproduce)
         commands.append(f'<div class="card"><h3>Run it again</h3><ul class="commands">{items}</ul></div>')
     if data.next_commands:
-        pairs = [(_text(what), _command(command)) for command, what in data.next_commands]
+        pairs = [(shown(what), _command(command)) for command, what in data.next_commands]
         items = "".join(f'<li><p class="quiet">{what}</p>{command}</li>' for what, command in pairs)
         commands.append(f'<div class="card"><h3>What to do next</h3><ul class="commands">{items}</ul></div>')
     if commands:
@@ -320,21 +299,12 @@ def _unit(data: ReportData) -> str:
     return data.unit or "token"
 
 
-def _first_finite(*values: Any) -> float | None:
-    numbers = (read_number(value) for value in values)
-    return next((number for number in numbers if number is not None and math.isfinite(number)), None)
-
-
 def _bits(loss: float | None) -> str:
     return loss_text(None if loss is None else loss / math.log(2))
 
 
 def _perplexity(loss: float | None) -> str:
     return compact(None if loss is None else math.exp(loss) if loss < 700 else loss * math.inf)
-
-
-def _count(value: float, noun: str) -> str:
-    return f"{compact(value, 3 if value < 1_000 else 9)} {noun}{'' if value == 1 else 's'}"
 
 
 def _scaled(value: float | None, digits: int = 4) -> tuple[str, str]:
@@ -366,42 +336,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 def _command(command: str) -> str:
     """A command that breaks between its words only, never inside an option such as `--steps`."""
-    words = re.sub(r"\S+", r"<span>\g<0></span>", _text(command))
+    words = re.sub(r"\S+", r"<span>\g<0></span>", shown(command))
     return f"<code>{words}</code>"
-
-
-def _name(name: str) -> str:
-    """The name of a setting, which may break after a dot or an underscore."""
-    return re.sub(r"([._])", r"\1<wbr>", _text(name))
-
-
-def _table(rows: Iterable[tuple[str, str]]) -> str:
-    """Rows of a name, escaped here, and a value that is HTML already."""
-    body = "".join(f'<tr><th scope="row">{_name(name)}</th><td>{value}</td></tr>' for name, value in rows)
-    return f"<table><tbody>{body}</tbody></table>"
-
-
-def _plain(value: Any) -> str:
-    """A value as config.yaml spells it."""
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
-
-
-def _text(value: Any, limit: int = 2_000) -> str:
-    """Any value as HTML text: escaped, cut at `limit`, characters that hide or reorder text made visible."""
-    plain = _plain(value).replace("\r\n", "\n")
-    if len(plain) > limit:
-        plain = f"{plain[:limit]}… ({len(plain) - limit:,} more)"
-    return html.escape(UNSEEN.sub(_visible, plain))
-
-
-def _visible(character: re.Match[str]) -> str:
-    code = ord(character[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
