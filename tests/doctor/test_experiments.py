@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carousel.doctor import Doctor
+from carousel.doctor import RULES, Doctor
 from carousel.doctor.apart import can_fork
 
+from . import test_rules
 from .test_rules import Run, blobs, codes, mlp
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
@@ -142,6 +143,65 @@ def echo(window: int, lag: int) -> Callable[[], None]:
     return train
 
 
+def falling(per_batch: bool) -> Callable[[], None]:
+    """A schedule in epochs, stepped once an epoch or once a batch."""
+
+    def train() -> None:
+        (x, y), net = spirals(), mlp(out=3)
+        rule = torch.optim.Adam(net.parameters(), lr=1e-2)
+        schedule = torch.optim.lr_scheduler.StepLR(rule, 3, 0.3)
+        for _ in range(8):
+            for batch in torch.randperm(len(x)).split(30):
+                rule.zero_grad()
+                F.cross_entropy(net(x[batch]), y[batch]).backward()
+                rule.step()
+                if per_batch:
+                    schedule.step()
+            if not per_batch:
+                schedule.step()
+
+    return train
+
+
+def large(scale: float) -> tuple[Tensor, Tensor]:
+    """A regression with targets around `scale`."""
+    x = torch.randn(900, 8)
+    return x, scale * (3.0 + x[:, :1] + 0.5 * x[:, 1:2])
+
+
+def dropping(*, on_purpose: bool, train_mode: bool) -> Callable[[], None]:
+    """Evaluated with dropout on: once, or as the mean of many passes; or never trained with it."""
+
+    def train() -> None:
+        (x, y), net = blobs(), mlp(nn.Dropout(0.3), nn.ReLU())
+        rule = torch.optim.Adam(net.parameters(), lr=3e-3)
+        net.train(train_mode)
+        for _ in range(4):
+            for batch in torch.randperm(len(x)).split(30):
+                rule.zero_grad()
+                F.cross_entropy(net(x[batch]), y[batch]).backward()
+                rule.step()
+            with torch.no_grad():
+                parts = [x] if on_purpose else x.split(100)
+                for part in parts:
+                    torch.stack([net(part) for _ in range(20 if on_purpose else 1)]).mean(0)
+
+    return train
+
+
+def all_zero(net: nn.Module) -> nn.Module:
+    for p in net.parameters():
+        nn.init.zeros_(p)
+    return net
+
+
+def huge() -> nn.Module:
+    net = nn.Sequential(*(m for n in (8, 32, 32, 32) for m in (nn.Linear(n, 32), nn.ReLU())), nn.Linear(32, 5))
+    for p in net.parameters():
+        nn.init.normal_(p)
+    return net
+
+
 def swapped(batch_first: bool, pick: str) -> Run:
     """Batches of samples first, as they come from a data set."""
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
@@ -161,6 +221,17 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
+    "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
+    "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
+    "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
+    "wrong-loss, one score": lambda: Run(mlp(out=1), *noisy_line(), loss=F.cross_entropy),
+    "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
+    "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
+    "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
+    "bad-init, huge": lambda: Run(huge(), *blobs(), lr=1e-4),
+    "dead-relu, at the output": lambda: Run(
+        mlp(width=16, out=1).append(nn.ReLU()), *(d := noisy_line())[:1], -3 - d[1].abs(), loss=squared
+    ),
 }
 
 HEALTHY: dict[str, Callable[[], Any]] = {
@@ -179,6 +250,9 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
+    "a schedule stepped by epoch": lambda: falling(per_batch=False),
+    "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
+    "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),
 }
 
 
@@ -214,3 +288,8 @@ def test_experiments_change_nothing(name: str) -> None:
 
 def test_without_experiments_only_what_was_seen(findings: Callable) -> None:
     assert codes(findings(FAULTS["lr-too-low"], probe=False)) == []
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    planted = {name.split(",")[0] for name in (*test_rules.FAULTS, *FAULTS)}
+    assert {rule.CODE for rule in RULES} - planted == {"state-not-detached"}  # ends in an error: test_script

@@ -110,7 +110,11 @@ LIKE = {
 }
 
 
-@pytest.mark.parametrize("kind", LIKE)
+QUICK = ("stdin", "excepthook", "signal handler", "compiled and transformed")
+"""Each takes two processes that import PyTorch: the others are left to the slow tier."""
+
+
+@pytest.mark.parametrize("kind", [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in LIKE])
 def test_as_without(scripts: Scripts, kind: str) -> None:
     text, words = LIKE[kind]
     scripts.write(TRAIN + text + "\n")

@@ -26,7 +26,7 @@ def test_the_page(scripts: Scripts) -> None:
     scripts.write(TRAIN)
     alone, said = scripts.same("--json", "found.json", "--report", "found.html")
     assert alone.stdout == "False\n"
-    assert f"The report is in {(scripts.folder / 'found.html').resolve()}" in said
+    assert f"The report is in {(scripts.folder / 'found.html').resolve()}" in " ".join(said.split())
     page = (scripts.folder / "found.html").read_text(encoding="utf-8")
     assert scripts.found()["findings"][0]["code"] == "double-softmax"
     for words in ("<h1><bdi>train.py</bdi></h1>", "double-softmax", "Softmax twice", 'class="plot plot-loss"'):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carousel.doctor import RULES, Record, Watch, diagnose
+from carousel.doctor import Record, Watch, diagnose
 
 CLASSES = 5
 CENTERS = 2.0 * torch.randn(CLASSES, 8, generator=torch.Generator().manual_seed(1))
@@ -332,11 +332,6 @@ def test_a_planted_fault_is_named(name: str, findings: Callable) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_is_left_in_peace(name: str, findings: Callable) -> None:
     assert codes(findings(HEALTHY[name])) == []
-
-
-def test_every_rule_has_a_fault_here_and_a_code_of_the_list() -> None:
-    planted = {name.split(",")[0] for name in FAULTS}
-    assert {rule.CODE for rule in RULES} - planted == {"state-not-detached"}  # ends in an error: test_script
 
 
 def test_a_network_of_two_optimizers_is_left_in_peace(findings: Callable) -> None:
