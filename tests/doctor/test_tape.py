@@ -314,3 +314,42 @@ def test_a_mode_of_the_script_is_left_alone() -> None:
     assert "function mode" in str(recorder.why_not)
     recorder, _ = record(train)
     assert len(recorder.tapes) == 3
+
+
+def test_an_evaluation_with_gradients_holds_no_memory() -> None:
+    net = nn.Linear(1000, 1000)
+    rule = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def train() -> None:
+        for _ in range(3):
+            rule.zero_grad()
+            net(torch.randn(2, 1000)).square().mean().backward()
+            rule.step()
+            for _ in range(20):
+                net(torch.randn(100, 1000))
+
+    recorder = Recorder(10, memory=500_000)
+    with Watch(recorder):
+        train()
+    recorder.close()
+    assert len(recorder.tapes) == 1
+    assert "too large tensors" in str(recorder.why_not)
+
+
+def test_an_error_of_ours_does_not_reach_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Linear(3, 2)
+    rule = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def wrong(*_: object) -> None:
+        raise KeyError("no")
+
+    def train() -> None:
+        for _ in range(3):
+            rule.zero_grad()
+            net(rows()).square().mean().backward()
+            rule.step()
+
+    monkeypatch.setattr(Recorder, "_note", wrong)
+    recorder, _ = record(train)
+    assert recorder.tapes == []
+    assert "could not be noted" in str(recorder.why_not)

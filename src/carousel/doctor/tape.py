@@ -210,6 +210,10 @@ class Broadcast:
     line: str | None
 
 
+CALLS, TIMES = 200_000, 4
+"""Of a step while it is recorded: calls, and the memory of its tensors over that of the tapes."""
+
+
 class Recorder(TorchFunctionMode):
     """A listener for `Watch` that records the first steps of a run.
 
@@ -316,7 +320,10 @@ class Recorder(TorchFunctionMode):
             result = function(*args, **keywords)
             if self._on:
                 written = [t for t, version in zip(tensors, versions, strict=True) if _version(t) != version]
-                self._note(function, args, keywords, result, written, wanted)
+                try:
+                    self._note(function, args, keywords, result, written, wanted)
+                except Exception as error:  # ours, and no affair of the script
+                    self._give_up(f"a call of {getattr(function, '__name__', function)} could not be noted ({error})")
         finally:
             self._busy = False
         return result
@@ -342,8 +349,9 @@ class Recorder(TorchFunctionMode):
             changed.append((self._new(t), before))
         made = self._marked(result, new=True)
         self._entries.append(Call(function, given[0], given[1], made, tuple(changed), wanted))
-        if len(self._entries) > 200_000:
-            self._give_up("a step makes more than 200,000 calls")
+        self._size += sum(t.nbytes for t in _tensors(result))
+        if len(self._entries) > CALLS or self._size > TIMES * self._memory:
+            self._give_up("a step, or an evaluation with gradients, makes too many calls or too large tensors")
 
     def _slot(self, t: Tensor) -> Slot:
         known = self._slots.get(id(t))
@@ -367,13 +375,14 @@ class Recorder(TorchFunctionMode):
 
     # beginning and end
 
-    def _clear(self) -> None:
+    def _clear(self, *, busy: bool = False) -> None:
         self._entries: list[Call | Backward] = []
         self._held: list[Tensor] = []
         self._slots: dict[int, Slot] = {}
         self._given: dict[int, Tensor] = {}
         self._values: list[float] = []
-        self._busy = False
+        self._size = 0
+        self._busy = busy
 
     def _begin(self, *, first: bool) -> None:
         if self._on or self.why_not is not None or (first and self._steps):
@@ -415,6 +424,7 @@ class Recorder(TorchFunctionMode):
     def _give_up(self, why: str) -> None:
         self.why_not = why
         self._on = False
+        self._clear(busy=self._busy)
 
     def _bytes(self) -> int:
         """What the tapes hold, besides parameters."""
