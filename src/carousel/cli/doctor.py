@@ -63,8 +63,7 @@ def _doctor(
         steps: Judge after so many updates; the script runs on, unwatched.
         seconds: The same, so many seconds after the first update.
         stop: End the script then, as sys.exit() would.
-        probe: Make small experiments with copies of the network where what was seen cannot decide; it takes at most a
-            third of the time of the run, and changes nothing in it.
+        probe: No experiments with copies of the network, which take at most a third of the time of the run.
         json: File for the findings.
         report: File for an HTML page of the findings and of the pictures that show them.
     """
