@@ -262,9 +262,12 @@ def markdown(results: dict[str, Any]) -> str:
         return "Not measured yet.\n"
     where = part["environment"]
     held, timed = results.get("advice", {}).get("rows", {}), results.get("overhead", {})
-    tools = {row["tool"] for row in (*rows.values(), *held.values())} | ({timed["tool"]} if timed else set())
+    tools = {row["tool"] for row in rows.values()}
+    later = {row["tool"] for row in held.values()} | ({timed["tool"]} if timed else set())
+    behind = f" (what follows the first table: {', '.join(sorted(later))})" if later - tools else ""
     text = (
-        f"{len(rows)} of the {len(every)} runs are measured, with the doctor of commit {', '.join(sorted(tools))}, "
+        f"{len(rows)} of the {len(every)} runs are measured, with the doctor of commit {', '.join(sorted(tools))}"
+        f"{behind}, "
         f"PyTorch {where['versions']['torch']}, one thread, on {where['processor']}. "
         "In brackets: 95 % interval (Wilson).\n\n"
     )
