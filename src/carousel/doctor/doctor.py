@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -192,8 +193,7 @@ def _failed(error: Exception, step: int) -> Finding:
         "doctor-failed",
         "note",
         "the doctor itself",
-        f"{type(error).__name__}: {error} ({os.path.basename(frame.filename)}, line {frame.lineno}). "  # noqa: PTH119
-        "The watch ended there.",
+        f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno}). The watch ended there.",
         "Please report it, with what the script does at that place.",
         step=step,
     )

@@ -40,6 +40,7 @@ LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
 """Factors of the learning rate; the next is tried where the one before was not worse."""
 
 FALLEN = 0.01
+"""Of the peak of the learning rate: next to nothing."""
 
 NOISE = 0.03
 """Of a loss: what dropout and the choice of batches make of it."""
@@ -199,6 +200,8 @@ class Lab:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         found = {name: _plain(value) for name, value in self._known.items() if value is not None}
+        if self.troubles:
+            found["troubles"] = list(self.troubles)
         return {"why_not": self.why_not, "batches": len(self.tapes), "seconds": round(self._spent, 2), **found}
 
     # experiments
