@@ -49,9 +49,10 @@ class Answers:
     def trained(self, kind: str, given: Tensor, target: Tensor, step: int) -> None:
         """A batch of a regression."""
         if kind in REGRESSIONS and given.shape == target.shape and len(given) > 1:
-            p, t = (v.detach().flatten().double() for v in (given, target))
-            p, t = p - p.mean(), t - t.mean()
-            self.batches.setdefault(kind, []).append((step, torch.stack([p @ p, t @ t, p @ t]).cpu()))
+            both = torch.stack([given.detach().flatten(), target.detach().flatten()]).double()
+            both -= both.mean(1, keepdim=True)
+            (pp, pt), (_, tt) = (both @ both.T).tolist()
+            self.batches.setdefault(kind, []).append((step, torch.tensor([pp, tt, pt], dtype=torch.float64)))
 
     def evaluated(self, kind: str, given: Tensor, target: Tensor, loss: float | None, step: int) -> None:
         """A call without gradients."""

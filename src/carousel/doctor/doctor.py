@@ -20,7 +20,7 @@ from ..errors import UsageError
 from .findings import Finding
 from .lab import Lab
 from .record import Record
-from .rules import diagnose
+from .rules import AHEAD, diagnose
 from .signals import signals
 from .watch import EVENTS, Watch
 
@@ -83,7 +83,7 @@ class Doctor:
             raise UsageError(f"The seconds to watch must be more than 0; they were given as {seconds:g}.")
         if stop and steps is None and seconds is None:
             raise UsageError("To stop the script, say when: after how many updates (steps) or seconds.")
-        lab = Lab() if probe else None
+        lab = Lab(AHEAD) if probe else None
         self.record = Record(lab=lab)
         self.findings: list[Finding] = []
         self.signals: dict[str, Any] = {}
@@ -123,18 +123,21 @@ class Doctor:
             self.signals = signals(self.record)
         except Exception as error:
             self.findings.append(_failed(error, self.record.steps))
+        finally:
+            if self.record.lab is not None:
+                self.record.lab.end()
         if self._then is not None:
             self._then(self)
 
     def _careful(self, listener: Any) -> SimpleNamespace:
         """A listener whose events end when the doctor has judged, or when one of them fails."""
 
-        def careful(tell: Callable[..., None]) -> Callable[..., None]:
-            def event(*args: Any) -> None:
+        def careful(tell: Callable[..., Any]) -> Callable[..., Any]:
+            def event(*args: Any) -> Any:
                 if self.judged:
-                    return
+                    return False
                 try:
-                    tell(*args)
+                    return tell(*args)
                 except Exception as error:
                     self.findings.append(_failed(error, self.record.steps))
                     self._judge()
@@ -163,9 +166,7 @@ class Doctor:
             if self.judged and (not self._stop or self.unstoppable):
                 self._leave()
 
-        return SimpleNamespace(
-            after_step=after_step, **dict.fromkeys(("enter", "zero_grad", "before_backward"), otherwise)
-        )
+        return SimpleNamespace(after_step=after_step, **dict.fromkeys(("zero_grad", "before_backward"), otherwise))
 
     def _tell_to_stop(self) -> None:
         """Again if the script has caught it, as a bare `except:` does; but not while it cleans up."""

@@ -2,26 +2,29 @@
 
 A `Lab` keeps the first steps of a run as tapes, and the weights from which it began. An experiment begins from these
 weights, trains on the recorded batches with one thing changed, and compares the loss on recorded batches that it has
-not trained on. It takes place in a forked child (`apart`), so that it can change nothing in the run.
+not trained on. It takes place in a copy of the process (`apart`), so that it can change
+nothing in the run.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .apart import Trouble, can_fork, run_apart
+from .apart import Apart, Trouble, can_fork
 from .lines import line
 from .tape import Change, Recorder, Slot, Tape
 
-__all__ = ["Lab", "LearningRates", "Reliance"]
+__all__ = ["Experiment", "Lab", "LearningRates", "Reliance", "learning_rates"]
 
 UPDATES = 60
 """Of a trial: enough to see a loss fall, few enough to cost little."""
@@ -45,7 +48,14 @@ FALLEN = 0.01
 NOISE = 0.03
 """Of a loss: what dropout and the choice of batches make of it."""
 
+PATIENCE = 600.0
+"""Seconds of a processor that is free, for experiments beside the run."""
+
 T = TypeVar("T")
+
+Work = Callable[[Callable[[], bool]], Any]
+
+Experiment = Callable[["Lab", Callable[[], bool]], Any]
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,10 @@ class Reliance:
 class Lab:
     """A listener for `Watch` that makes experiments possible.
 
+    Args:
+        ahead: experiments, by name, that are begun beside the run as soon as there are tapes, if there is a second
+            processor: they may be asked for at its end.
+
     Attributes:
         recorder: its tapes.
         optimizer: the one of the run.
@@ -88,7 +102,7 @@ class Lab:
         one_epoch: the tapes hold no sample twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: Mapping[str, Experiment] | None = None) -> None:
         self.recorder = Recorder()
         self.optimizer: torch.optim.Optimizer | None = None
         self.peak: list[float] = []
@@ -103,6 +117,10 @@ class Lab:
         self._state: dict[str, Any] = {}
         self._began = self._ended = time.monotonic()
         self._spent = 0.0
+        self._ahead = dict(ahead or {})
+        self._beside: Apart | None = None
+        self._is_beside: frozenset[str] = frozenset()
+        self._begun_with: list[float] = []
         self._known: dict[str, Any] = {}
 
     # events
@@ -115,9 +133,10 @@ class Lab:
         """Remember the line."""
         self._lines[id(optimizer)] = line()
 
-    def enter(self, module: nn.Module) -> None:
+    def enter(self, module: nn.Module, learning: bool) -> bool:
         """For the recorder."""
-        self.recorder.enter(module)
+        self.recorder.enter(module, learning)
+        return False
 
     def zero_grad(self) -> None:
         """For the recorder."""
@@ -147,10 +166,26 @@ class Lab:
         """For the recorder."""
         self._ended = time.monotonic()
         self.recorder.after_step(optimizer)
+        if self._ahead and self.recorder.is_done:
+            self._go_ahead()
+
+    def _go_ahead(self) -> None:
+        """Begin with experiments while the run goes on."""
+        works, self._ahead = self._ahead, {}
+        self._is_beside = frozenset(works)
+        if self.why_not is None and _processors() > 1:
+            self._begun_with = self.peak
+            self._beside = Apart({n: functools.partial(work, self) for n, work in works.items()}, PATIENCE, nice=10)
 
     def close(self) -> None:
         """The watch has ended."""
         self.recorder.close()
+
+    def end(self) -> None:
+        """There are no more questions."""
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
 
     # what there is
 
@@ -208,23 +243,7 @@ class Lab:
 
     def learning_rates(self) -> LearningRates | None:
         """Trials with other learning rates."""
-
-        def work(in_time: Callable[[], bool]) -> LearningRates:
-            after: dict[float, float] = {}
-            for ladder in ((1.0,), *LADDERS):
-                best = after.get(1.0, math.inf)
-                for factor in ladder:
-                    loss = self.trial(in_time, factor=factor)
-                    if loss is None:
-                        break
-                    after[factor] = loss
-                    if loss > best + NOISE * abs(best) and math.isfinite(best):
-                        break
-                    best = min(best, loss)
-            self.restore()
-            return LearningRates(UPDATES, self.held_out_loss(), after)
-
-        return self.ask("learning_rates", work)
+        return self.ask("learning_rates", functools.partial(learning_rates, self))
 
     def long_trial(self, factor: float, updates: int) -> float | None:
         """A trial of more updates."""
@@ -250,18 +269,23 @@ class Lab:
         return self.ask("reliance", work)
 
     def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
-        """Let `work` be done in a child, once; None where it cannot be."""
+        """Let `work` be done in a copy of the process, once; None where it cannot be."""
         if name not in self._known:
             self._known[name] = self._done(name, work)
         return self._known[name]
 
-    def _done(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
+    def _done(self, name: str, work: Work) -> Any:
         left = SHARE * (self._ended - self._began) + SECONDS - self._spent
         if self.why_not is not None or left <= 0:
             return None
-        began = time.monotonic()
-        result = run_apart(work, left)
-        self._spent += time.monotonic() - began
+        if self._beside is not None and name in self._is_beside and self.peak == self._begun_with:
+            one, before = self._beside, self._beside.spent
+            result = one.result(name, left)
+        else:
+            one, before = Apart({name: work}, left), 0.0
+            with one:
+                result = one.result(name, 2 * left + 1)
+        self._spent += one.spent - before
         if isinstance(result, Trouble):
             self.troubles.append(f"{name}: {result.why}")
             return None
@@ -322,6 +346,27 @@ class Lab:
     def held_out_tapes(self) -> list[Tape]:
         """Those to compare by."""
         return self.tapes[HELD_OUT - 1 :: HELD_OUT]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def learning_rates(lab: Lab, in_time: Callable[[], bool]) -> LearningRates:
+    """Trials with larger rates as long as they are no worse, then with smaller ones."""
+    after: dict[float, float] = {}
+    for ladder in ((1.0,), *LADDERS):
+        best = after.get(1.0, math.inf)
+        for factor in ladder:
+            loss = lab.trial(in_time, factor=factor)
+            if loss is None:
+                break
+            after[factor] = loss
+            if loss > best + NOISE * abs(best) and math.isfinite(best):
+                break
+            best = min(best, loss)
+    lab.restore()
+    return LearningRates(UPDATES, lab.held_out_loss(), after)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ then ever more seldom (`Record.looks`).
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import weakref
@@ -27,8 +28,16 @@ __all__ = ["Record"]
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
 
-ALWAYS = 50
-"""Updates that are looked into one by one; behind them every second, then every fourth …"""
+ALWAYS, COUNTED = 24, 1000
+"""Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+FEW = 32
+"""Classes whose answers are counted in one table."""
+
+RENAMED = 16
+"""Looks after which the parameters are listed anew: one may have been replaced."""
 
 
 @dataclass
@@ -80,24 +89,26 @@ class Record:
     _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
-    _before: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
+    _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
+    _owned_at: tuple[int, int] = (0, 0)
+    _checked: Any = None
 
-    @property
-    def looks(self) -> bool:
-        """Whether the present step is looked into."""
-        return self._falls_due(ALWAYS)
-
-    @property
-    def counts(self) -> bool:
-        """Whether labels and losses are counted at the present step, which costs less."""
-        return self._falls_due(20 * ALWAYS)
+    def __post_init__(self) -> None:
+        self.looks = self.counts = True
+        """Whether the present step is looked into, and whether labels and losses are counted, which costs less."""
 
     def _falls_due(self, always: int) -> bool:
-        return self.steps % 2 ** (self.steps // always).bit_length() == 0
+        """The multiples of the golden ratio lie evenly between whole numbers, and beat in time with nothing.
+
+        Every second step would always be that of the same of two networks that are trained in turns.
+        """
+        half = (self.steps // always).bit_length()
+        return self.steps * GOLDEN % 1 < 0.5**half
 
     # events
 
-    def enter(self, module: nn.Module) -> None:
+    def enter(self, module: nn.Module, learning: bool) -> bool:
         """Remember that what follows is inside it."""
         seen = self._modules.get(id(module))
         if seen is None or seen.reference() is not module:
@@ -108,6 +119,7 @@ class Record:
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, Counter()))
+        return self.looks or not learning
 
     def activation(self, kind: str, output: Tensor) -> None:
         """Look at the output."""
@@ -132,11 +144,12 @@ class Record:
         seen = self._modules.get(id(module))
         if seen is None:
             return
-        wants = any(t.requires_grad for t in _tensors(output))
+        wants = output.requires_grad if isinstance(output, Tensor) else any(t.requires_grad for t in _tensors(output))
         if wants:
             seen.learning += 1
             seen.learning_in_eval += not module.training
-            if self.looks and self.non_finite is None:
+            if self.looks and self.non_finite is None and output is not self._checked:
+                self._checked = output  # what a module hands on from one inside it is checked once
                 self._check(module, args, output)
         else:
             seen.evaluating += 1
@@ -201,12 +214,18 @@ class Record:
         else:
             return
         label = target.flatten().long()
-        inside = (label >= 0) & (label < classes)
-        label, guess = label[inside], guess[inside]
+        if not kind.startswith("binary"):  # some may be left out, as with ignore_index
+            inside = (label >= 0) & (label < classes)
+            if not bool(inside.all()):
+                label, guess = label[inside], guess[inside]
         of = self.labels.setdefault(kind, Labels())
         of.weighted = of.weighted or weights is not None
-        seen = torch.bincount(label, minlength=classes).cpu()
-        right = torch.bincount(label[label == guess], minlength=classes).cpu()
+        if classes <= FEW:
+            table = torch.bincount(label * classes + guess, minlength=classes * classes).reshape(classes, classes).cpu()
+            seen, right = table.sum(1), table.diagonal().clone()
+        else:
+            seen = torch.bincount(label, minlength=classes).cpu()
+            right = torch.bincount(label[label == guess], minlength=classes).cpu()
         of.batches.append((self.steps, seen, right))
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
@@ -233,7 +252,7 @@ class Record:
         self.dropped += 1
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """See which parameters have a gradient."""
+        """See which parameters have a gradient, and how large it is."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
         of = self.updates.get(id(optimizer))
         if of is None:
@@ -247,44 +266,61 @@ class Record:
             return
         self.looked += 1
         self._name()
-        for name, owner, module, p in self._named():
-            seen = self._parameters.setdefault(id(p), ParameterSeen(name, owner, tuple(p.shape), p.requires_grad))
+        weights: list[Tensor] = []
+        for name, owner, module, p, seen in self._named():
             seen.wanted = p.requires_grad
             inside = self._modules.get(id(module))
             seen.called = seen.called or (inside is not None and inside.learning + inside.evaluating > 0)
             seen.gradients += p.grad is not None
-            if p.grad is not None and name.endswith(".weight") and p.ndim > 1 and seen.called:
-                self._layer(p, name, owner, module)
-            if p.grad is not None and self.non_finite is None and not _is_finite(p.grad):
-                self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(p.grad))
+            if p.grad is None or not seen.called or p.grad.is_sparse:
+                continue
+            if p.ndim > 1 and name.endswith(".weight") and not isinstance(module, nn.Embedding):
+                if id(p) not in self.layers:
+                    self.layers[id(p)] = self._layer(p, name, owner, module)
+                weights.append(p)
+            elif self.non_finite is None and not math.isfinite(float(p.grad.sum())):
+                self._grew(name, p.grad)
+        self._measure(weights)
         for p in held:
             if id(p) in self._parameters:
                 self._parameters[id(p)].held = True
 
-    def _layer(self, p: Tensor, name: str, owner: str, module: nn.Module) -> None:
-        """Note how large the gradient of a weight is."""
-        assert p.grad is not None
-        if p.grad.is_sparse or isinstance(module, nn.Embedding):
-            return
-        layer = self.layers.get(id(p))
-        if layer is None:
-            rows = p.detach().flatten(1)
-            alike = self.steps == 0 and len(rows) > 1 and bool((rows == rows[0]).all()) and bool((rows != 0).any())
-            number = self._modules[id(module)].number
-            he = math.sqrt(2 / max(1, rows.shape[1]))
-            scale = float(rows.square().mean().sqrt()) / he if self.steps == 0 else None
-            layer = self.layers[id(p)] = LayerGradient(name, owner, number, len(rows), alike, scale)
-        sizes = [float(t.detach().float().square().mean().sqrt()) for t in (p.grad, p)]
-        layer.sizes.append((self.steps, sizes[0], sizes[1]))
-        self._before[id(p)] = (p, p.detach().clone())
+    def _layer(self, p: Tensor, name: str, owner: str, module: nn.Module) -> LayerGradient:
+        """A weight that is seen for the first time."""
+        rows = p.detach().flatten(1)
+        alike = self.steps == 0 and len(rows) > 1 and bool((rows == rows[0]).all()) and bool((rows != 0).any())
+        number = self._modules[id(module)].number
+        he = math.sqrt(2 / max(1, rows.shape[1]))
+        scale = float(rows.square().mean().sqrt()) / he if self.steps == 0 else None
+        return LayerGradient(name, owner, number, len(rows), alike, scale)
+
+    def _measure(self, weights: list[Tensor]) -> None:
+        """Note how large gradients are, and keep the weights until they have moved."""
+        self._before = weights, [p.detach().clone() for p in weights]
+        gradients = [p.grad for p in weights if p.grad is not None]
+        for p, g, w in zip(weights, _norms(gradients), _norms(weights), strict=True):
+            layer, root = self.layers[id(p)], math.sqrt(max(1, p.numel()))
+            layer.sizes.append((self.steps, g / root, w / root))
+            if not math.isfinite(g) and self.non_finite is None and p.grad is not None:
+                self._grew(layer.name, p.grad)
+
+    def _grew(self, name: str, gradient: Tensor) -> None:
+        """A sum of it is no number; of very large ones that need not mean that one of them is none."""
+        if not _is_finite(gradient):
+            self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(gradient))
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Count it, and see how far the weights have moved."""
-        for number, (p, before) in self._before.items():
-            ratio = float((p.detach() - before).norm()) / max(float(before.norm()), 1e-12)
-            self.layers[number].changes.append((self.steps, ratio))
-        self._before.clear()
+        weights, before = self._before
+        if weights:
+            moved = _norms(torch._foreach_sub([p.detach() for p in weights], before))
+            for p, change in zip(weights, moved, strict=True):
+                layer = self.layers[id(p)]
+                step, _, size = layer.sizes[-1]
+                layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
+            self._before = [], []
         self.steps += 1
+        self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(COUNTED), None
         self.samples.updated()
         self.updates[id(optimizer)].used = True
 
@@ -362,17 +398,25 @@ class Record:
                 if seen is not None and seen.reference() is module:
                     seen.name = f"{type(root).__name__}.{path}" if path else type(root).__name__
 
-    def _named(self) -> list[tuple[str, str, nn.Module, nn.Parameter]]:
-        return [
-            (".".join([type(root).__name__, *([path] if path else []), name]), type(root).__name__, module, p)
-            for root in self.roots()
-            for path, module in root.named_modules()
-            for name, p in module.named_parameters(recurse=False)
-        ]
+    def _named(self) -> list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]]:
+        """(name, class of the outermost module, module, parameter, what is seen of it), made anew now and then."""
+        at = len(self.modules), self.looked // RENAMED
+        if at != self._owned_at:
+            self._owned_at = at
+            self._owned = []
+            for root in self.roots():
+                owner = type(root).__name__
+                for path, module in root.named_modules():
+                    for own, p in module.named_parameters(recurse=False):
+                        name = ".".join([owner, *([path] if path else []), own])
+                        seen = ParameterSeen(name, owner, tuple(p.shape), p.requires_grad)
+                        self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
+        return self._owned
 
     def _check(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """The first module that makes what is no number out of numbers."""
-        bad = next((t for t in _tensors(output) if t.is_floating_point() and not bool(t.isfinite().all())), None)
+        found = [t for t in _tensors(output) if t.is_floating_point()]
+        bad = next((t for t in found if not math.isfinite(float(t.sum())) and not bool(t.isfinite().all())), None)
         if bad is None:
             return
         given = [t for t in _tensors(args) if t.is_floating_point()]
@@ -410,6 +454,14 @@ def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> 
     changed = any(keywords.get(name) is not None for name in ("weight", "pos_weight")) or len(args) > 2
     same = not changed and not keywords.get("label_smoothing") and _reduction(keywords) == "mean"
     return float(value) if same and isinstance(value, Tensor) and value.numel() == 1 else None
+
+
+def _norms(of: list[Tensor]) -> list[float]:
+    """The length of each, in one go."""
+    if not of:
+        return []
+    norms = torch._foreach_norm(of, dtype=functools.reduce(torch.promote_types, {t.dtype for t in of}, torch.float32))
+    return torch.stack([n.to("cpu", torch.float64) for n in norms]).tolist()
 
 
 def _is_finite(t: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -133,15 +134,23 @@ BINS = 40
 VALUES = 20_000
 """Of an output, that a histogram counts."""
 
+EDGE = 0.9**0.5
+"""Where the derivative of tanh, 1 - y², is a tenth of its greatest; for the sigmoid the same of 2 y - 1."""
+
+MOST_VALUES, LEAST_ROWS = 2**18, 8
+"""Of a large output every so many rows are looked at, so that there are no more numbers; but so many rows at least."""
+
 
 def _histogram(step: int, rows: Tensor) -> Histogram | None:
     values = rows.flatten()
     values = values[:: max(1, len(values) // VALUES)].float()
-    values = values[values.isfinite()]
-    if not len(values):
-        return None
-    low, high = float(values.min()), float(values.max())
-    return step, low, high, [int(n) for n in torch.histc(values, BINS, low, high)]
+    low, high = (float(v) for v in values.aminmax()) if len(values) else (0.0, math.nan)
+    if not math.isfinite(high - low):
+        values = values[values.isfinite()]
+        if not len(values):
+            return None
+        low, high = float(values.min()), float(values.max())
+    return step, low, high, [int(n) for n in torch.histc(values, BINS, low, high).tolist()]
 
 
 @dataclass
@@ -156,8 +165,9 @@ class ActivationSeen:
         sizes: (step, root mean square of the outputs).
         limits: (step, share of the outputs near a limit of the function, where its derivative is below a tenth of its
             greatest).
-        first, last: (step, bounds, counts of the values between them in equal bins) of an early and the latest output.
-        idle: of the latest output, the share of samples for which each unit has next to no derivative.
+        first, last: (step, bounds, counts of the values between them in equal bins) of the first and of a late output.
+        idle: of the same output, the share of samples for which each unit has next to no derivative.
+        last_at: its step.
     """
 
     kind: str
@@ -169,27 +179,34 @@ class ActivationSeen:
     first: Histogram | None = None
     last: Histogram | None = None
     idle: Tensor | None = None
+    last_at: int = 0
 
     def see(self, step: int, output: Tensor) -> None:
         """Add one output."""
         unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
-        rows = output.movedim(unit, -1).reshape(-1, output.shape[unit])
-        self.sizes.append((step, float(rows.float().square().mean().sqrt())))
-        self.last = _histogram(step, rows)
-        self.first = self.first or self.last
-        idle = rows <= 0 if self.kind == "relu" else 1 - (rows if self.kind == "tanh" else 2 * rows - 1) ** 2 < 0.1
-        self.idle = idle.float().mean(0).cpu()
+        every = min(len(output) // LEAST_ROWS, output.numel() // MOST_VALUES)
+        output = output[::every] if every > 1 else output
+        values, units = max(1, output.numel()), max(1, output.shape[unit])
+        others = [d for d in range(output.ndim) if d != unit]
+        self.sizes.append((step, float(output.norm(dtype=torch.float32)) / values**0.5))
         if self.kind == "relu":
-            mask = (rows != 0).any(0).cpu()
-            if self.alive and len(self.alive[-1][2]) != len(mask):
-                return
-            self.alive.append((step, len(rows), mask))
-            if len(self.alive) > 64:
-                joined = [(b[0], a[1] + b[1], a[2] | b[2]) for a, b in pairwise(self.alive)][::2]
-                self.alive = joined if len(self.alive) % 2 == 0 else [*joined, self.alive[-1]]
+            living = (output != 0).sum(others)
+            self._live(step, values // units, (living > 0).cpu())
         else:
-            y = rows if self.kind == "tanh" else 2 * rows - 1
-            self.limits.append((step, float((1 - y * y < 0.1).float().mean())))
+            edge = (output if self.kind == "tanh" else 2 * output - 1).abs() > EDGE
+            living = values // units - edge.sum(others)
+            self.limits.append((step, 1 - int(living.sum()) / values))
+        if self.first is None or step >= 1.2 * self.last_at:
+            self.last, self.last_at, self.idle = _histogram(step, output), step, 1 - living.cpu() * units / values
+            self.first = self.first or self.last
+
+    def _live(self, step: int, count: int, mask: Tensor) -> None:
+        if self.alive and len(self.alive[-1][2]) != len(mask):
+            return
+        self.alive.append((step, count, mask))
+        if len(self.alive) > 64:
+            joined = [(b[0], a[1] + b[1], a[2] | b[2]) for a, b in pairwise(self.alive)][::2]
+            self.alive = joined if len(self.alive) % 2 == 0 else [*joined, self.alive[-1]]
 
 
 @dataclass

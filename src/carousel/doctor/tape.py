@@ -233,6 +233,7 @@ class Recorder(TorchFunctionMode):
         self.why_not: str | None = None
         self.broadcast: Broadcast | None = None
         self._wanted, self._memory = tapes, memory
+        self._storages: dict[int, int] = {}
         self._steps = 0
         self._on = self._pushed = False
         self._home = os.getpid(), threading.get_ident()
@@ -246,7 +247,7 @@ class Recorder(TorchFunctionMode):
         self._give_up("parts of the network are compiled")
         self._leave()
 
-    def enter(self, module: nn.Module) -> None:
+    def enter(self, module: nn.Module, learning: bool) -> None:
         """The first step may begin here."""
         if type(module).__name__ == "OptimizedModule":  # compiled before the watch began
             self.compiles()
@@ -279,7 +280,7 @@ class Recorder(TorchFunctionMode):
         tape = self._finished()
         if tape is not None:
             self.tapes.append(tape)
-            if self._bytes() > self._memory:
+            if self._weigh(tape) > self._memory:
                 self.why_not = f"{len(self.tapes)} batches take more than {self._memory >> 20} MiB"
         self._clear()
 
@@ -295,6 +296,11 @@ class Recorder(TorchFunctionMode):
         self._on = False
         self._leave()
         self._clear()
+
+    @property
+    def is_done(self) -> bool:
+        """No more tapes will come."""
+        return not self._on and self._steps > 0
 
     # the mode
 
@@ -426,15 +432,13 @@ class Recorder(TorchFunctionMode):
         self._on = False
         self._clear(busy=self._busy)
 
-    def _bytes(self) -> int:
-        """What the tapes hold, besides parameters."""
-        storages = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-            for tape in self.tapes
-            for t in tape.given.values()
-            if not t.requires_grad
-        }
-        return sum(storages.values())
+    def _weigh(self, tape: Tape) -> int:
+        """Bytes that the tapes hold with this one, besides parameters."""
+        for t in tape.given.values():
+            if not t.requires_grad:
+                storage = t.untyped_storage()
+                self._storages[storage.data_ptr()] = storage.nbytes()
+        return sum(self._storages.values())
 
     def _finished(self) -> Tape | None:
         """What the gradients depend on and what changes them, of that what depends on a parameter."""

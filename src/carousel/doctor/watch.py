@@ -47,8 +47,16 @@ ACTIVATIONS = {
 class Listener(Protocol):
     """What is told of every event, in the order in which they happen. A listener may leave out what it needs not."""
 
-    def enter(self, module: nn.Module) -> None:
-        """A module is called."""
+    def enter(self, module: nn.Module, learning: bool) -> bool | None:
+        """A module is called.
+
+        Args:
+            module: which.
+            learning: gradients are wanted.
+
+        Returns:
+            False if modules and activations inside of this call are of no interest, which saves most of a watch's time.
+        """
         ...
 
     def activation(self, kind: str, output: Tensor) -> None:
@@ -130,14 +138,15 @@ class Watch:
         }
         self._undo: list[Callable[[], None]] = []
         self._local = threading.local()
+        self._busy = False
+        self._skipped: nn.Module | None = None
+        self._deep = 0
 
     def __enter__(self) -> Watch:
         self._process, self._thread = os.getpid(), threading.get_ident()
         self._undo += [
-            register_module_forward_pre_hook(lambda module, args: self._say("enter", module)).remove,
-            register_module_forward_hook(
-                lambda module, args, output: self._say("forward", module, args, output)
-            ).remove,
+            register_module_forward_pre_hook(self._enter).remove,
+            register_module_forward_hook(self._forward).remove,
             register_optimizer_step_pre_hook(self._before_step).remove,
             register_optimizer_step_post_hook(self._after_step).remove,
         ]
@@ -172,29 +181,53 @@ class Watch:
 
     @property
     def _awake(self) -> bool:
-        busy = getattr(self._local, "busy", False)
         return (
-            not busy
-            and threading.get_ident() == self._thread
+            threading.get_ident() == self._thread
+            and not self._busy
             and os.getpid() == self._process
             and not is_tracing()
             and peek_interpreter_stack() is None  # as in vmap
             and not torch._C._len_torch_dispatch_stack()  # it would see what the listeners do
         )
 
-    def _say(self, event: str, *args: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if self._tell[event] and self._awake:
-            self._local.busy = True
-            try:
-                with torch.no_grad():
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if self._skipped is not None:
+            self._deep += module is self._skipped  # it calls itself
+        elif self._say("enter", module, torch.is_grad_enabled()):
+            self._skipped, self._deep = module, 0
+
+    def _forward(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._skipped is not None:
+            if module is not self._skipped:
+                return
+            if self._deep:
+                self._deep -= 1
+                return
+            self._skipped = None
+        self._say("forward", module, args, output)
+
+    def _say(self, event: str, *args: Any) -> bool:
+        """Tell all, and whether none of them wants to hear of what is inside.
+
+        This is done for every module and function of a step: a few microseconds here are a tenth of a small network's.
+        """
+        if torch.compiler.is_compiling() or not self._awake:
+            return False
+        self._busy, wanted, bored = True, torch.is_grad_enabled(), True
+        try:
+            with torch._C.DisableTorchFunction():  # modes are not to see what the listeners do
+                torch._C._set_grad_enabled(False)
+                try:
                     for listener in self._tell[event]:
-                        listener(*args)
-            finally:
-                self._local.busy = False
+                        bored = listener(*args) is False and bored
+                finally:
+                    torch._C._set_grad_enabled(wanted)
+            return bored
+        finally:
+            self._busy = False
 
     def _before_step(self, rule: torch.optim.Optimizer, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        self._skipped = None  # its call ended in an error that the script has caught
         closure = args[1] if len(args) > 1 else keywords.get("closure")
         self._local.told = not callable(closure)
         if not callable(closure):
@@ -256,7 +289,7 @@ class Watch:
     def _activation(
         self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
-        if getattr(self._local, "inside", False):
+        if self._skipped is not None or getattr(self._local, "inside", False):
             return original(*args, **keywords)
         output = self._alone(original, args, keywords)
         if isinstance(output, Tensor):
@@ -286,6 +319,7 @@ class Watch:
     def _backward(
         self, name: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
+        self._skipped = None
         given = args[0] if args else keywords.get("tensors", keywords.get("outputs", ()))
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
         weights = args[1] if len(args) > 1 else keywords.get("grad_tensors")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from ..findings import Finding
+from ..lab import Experiment, learning_rates
 from ..record import Record
 from . import (
     bad_init,
@@ -41,7 +42,7 @@ from . import (
     wrong_loss,
 )
 
-__all__ = ["RULES", "diagnose"]
+__all__ = ["AHEAD", "RULES", "diagnose"]
 
 RULES: tuple[ModuleType, ...] = (
     state_not_detached,
@@ -96,6 +97,17 @@ EXPERIMENTS: tuple[ModuleType, ...] = (  # what they say is of interest only whe
     lr_too_low,
     underfitting,
 )
+
+AHEAD: dict[str, Experiment] = {
+    "axes": batch_time_swapped.experiment,
+    "gradients": wrong_gradient.experiment,
+    "lags": horizon_too_short.experiment,
+    "standardized": unnormalized_input.with_inputs,
+    "learning_rates": learning_rates,
+    "reference": underfitting.experiment,
+    "standardized targets": unnormalized_input.with_targets,
+}
+"""What is begun before it is asked for, the quick ones first: it depends on the start of the run alone."""
 
 LEFT_OVER = ("lr-too-low", "underfitting")
 """What is said only where nothing else is wrong: any fault makes for slow learning."""

@@ -55,9 +55,9 @@ class Parts:
 def findings(record: Record) -> list[Finding]:
     """Where one sample stands for all, at all steps."""
     lab = record.lab
-    if lab is None or not any(call.name in LAYERS for tape in lab.tapes[:1] for call in tape.calls):
+    if lab is None or not _recurs(lab):
         return []
-    parts: Parts | None = lab.ask("axes", lambda in_time: _experiment(lab, in_time))
+    parts: Parts | None = lab.ask("axes", lambda in_time: experiment(lab, in_time))
     if parts is None or min(parts.steps, parts.samples) < LEAST:
         return []
     lone = parts.lone >= 0 and parts.lone_steps >= SHARE * parts.steps
@@ -82,7 +82,14 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Parts | None:
+def _recurs(lab: Lab) -> bool:
+    return any(call.name in LAYERS for tape in lab.tapes[:1] for call in tape.calls)
+
+
+def experiment(lab: Lab, in_time: Callable[[], bool]) -> Parts | None:
+    """Which part each sample and step has in the loss; None where there is no recurrent layer."""
+    if not _recurs(lab):
+        return None
     lab.restore()
     seen: list[tuple[str, bool, Tensor]] = []
 

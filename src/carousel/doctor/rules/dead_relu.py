@@ -14,7 +14,7 @@ from ..seen import ActivationSeen
 CODE = "dead-relu"
 EXPLAINS = ("vanishing-gradient-depth", "parameters-not-training", "underfitting")
 
-SAMPLES = 300
+SAMPLES = 200
 """Samples in the last half of the run, so that "all" means something."""
 
 SHARE = 0.6

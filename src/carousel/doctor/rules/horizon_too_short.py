@@ -48,7 +48,7 @@ def findings(record: Record) -> list[Finding]:
     lab = record.lab
     if lab is None or not lab.tapes:
         return []
-    found: Lags | None = lab.ask("lags", lambda in_time: _experiment(lab, in_time))
+    found: Lags | None = lab.ask("lags", lambda in_time: experiment(lab, in_time))
     chance = 20.0 / found.samples if found else 0.0
     if found is None or found.beyond < LEAST + chance or found.beyond < BETTER * (found.within + chance):
         return []
@@ -65,7 +65,8 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
+def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
+    """How well inputs explain targets by their lag; None where a step is no window of one long sequence."""
     windows = [_window(tape) for tape in lab.recorder.tapes]
     if not all(windows) or len({w[0].shape for w in windows if w}) != 1 or len(windows) < WINDOWS:
         return None

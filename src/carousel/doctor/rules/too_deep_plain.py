@@ -49,9 +49,11 @@ class Shallow:
 def findings(record: Record) -> list[Finding]:
     """Where a shallower network does far better."""
     lab = record.lab
+    if lab is None or record.steps < UPDATES or not lab.tapes or len(_layers(lab.tapes[0])) < REMOVABLE:
+        return []
     updates = min(record.steps, LONGEST)
-    found = None if lab is None else lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
-    if found is None or record.steps < UPDATES:
+    found = lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    if found is None:
         return []
     end = record.last_loss()
     if not 0 < found.after * WORSE < end or end < HIGH * found.start:
@@ -73,8 +75,6 @@ def findings(record: Record) -> list[Finding]:
 
 def _experiment(lab: Lab, in_time: Callable[[], bool], updates: int) -> Shallow | None:
     layers = _layers(lab.tapes[0])
-    if len(layers) < REMOVABLE:
-        return None
     step = (len(layers) - 1) // (LEFT - 1)
     out = {id(weight) for number, weight in enumerate(layers) if number % step}
 

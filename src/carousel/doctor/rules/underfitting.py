@@ -44,7 +44,7 @@ class Reference:
 def findings(record: Record) -> list[Finding]:
     """Where a reference network gets much further."""
     lab = record.lab
-    found = None if lab is None else lab.ask("reference", lambda in_time: _experiment(lab, in_time))
+    found = None if lab is None else lab.ask("reference", lambda in_time: experiment(lab, in_time))
     end = record.last_loss()
     if found is None or record.steps < UPDATES or not 0 < found.after * WORSE < end or end < HIGH * found.start:
         return []
@@ -61,7 +61,7 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
+def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     """None where inputs and scores are not a row for each sample."""
     batches = [_batch(lab, tape) for tape in lab.tapes]
     if not all(batches) or not lab.one_epoch:

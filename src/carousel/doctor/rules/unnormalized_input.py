@@ -79,7 +79,7 @@ def _targets(record: Record) -> list[Finding]:
     lab = record.lab
     if lab is None or record.steps < UPDATES or not any(c.name == "mse_loss" for t in lab.tapes[:1] for c in t.calls):
         return []
-    found = lab.ask("standardized targets", lambda in_time: _with_targets(lab, in_time))
+    found = lab.ask("standardized targets", lambda in_time: with_targets(lab, in_time))
     if found is None or found.start - found.after < MEANINGFUL * found.start:
         return []
     end = record.last_loss() / found.spread
@@ -99,7 +99,7 @@ def _targets(record: Record) -> list[Finding]:
     ]
 
 
-def _with_targets(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
+def with_targets(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     """The experiment; its losses, and that of `spread`, are in units of the targets' variance and in their own."""
     calls = [
         (tape, call) for tape in lab.tapes for call in tape.calls if call.name == "mse_loss" and len(call.args) > 1
@@ -128,7 +128,7 @@ def _with_targets(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
 
 def _inputs(record: Record) -> list[Finding]:
     lab = record.lab
-    found = None if lab is None else lab.ask("standardized", lambda in_time: _experiment(lab, in_time))
+    found = None if lab is None else lab.ask("standardized", lambda in_time: with_inputs(lab, in_time))
     if found is None or record.steps < UPDATES:
         return []
     end = record.last_loss()
@@ -151,7 +151,7 @@ def _inputs(record: Record) -> list[Finding]:
     ]
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
+def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     """None where the inputs are not suspicious, or there are none."""
     features = _features(lab)
     if features is None:

@@ -46,9 +46,9 @@ class Checked:
 def findings(record: Record) -> list[Finding]:
     """Where most derivatives differ."""
     lab = record.lab
-    if lab is None or not any(_custom(call) for tape in lab.tapes[:1] for call in tape.calls):
+    if lab is None or not _is_custom(lab):
         return []
-    checked: list[Checked] = lab.ask("gradients", lambda in_time: _experiment(lab, in_time)) or []
+    checked: list[Checked] = lab.ask("gradients", lambda in_time: experiment(lab, in_time)) or []
     return [
         Finding(
             CODE,
@@ -67,7 +67,14 @@ def _custom(call: Call) -> bool:
     return isinstance(call.function, Custom) and not call.function.owner.__module__.startswith("torch.")
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> list[Checked]:
+def _is_custom(lab: Lab) -> bool:
+    return any(_custom(call) for tape in lab.tapes[:1] for call in tape.calls)
+
+
+def experiment(lab: Lab, in_time: Callable[[], bool]) -> list[Checked]:
+    """Compare derivatives with differences, for each function of the script's own."""
+    if not _is_custom(lab):
+        return []
     lab.restore()
     tape = lab.tapes[0]
     keep: dict[int, Tensor] = {}
