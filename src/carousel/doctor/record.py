@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .answers import Answers
+from .compared import Compared
 from .lab import Lab
 from .lines import line
 from .samples import Samples
@@ -50,6 +51,7 @@ class Record:
         activations: by module, kind and number of the call in it.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
+        comparisons: the same of evaluations that compare labels by `==`.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -71,6 +73,7 @@ class Record:
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
+    comparisons: Compared = field(default_factory=Compared)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -129,6 +132,7 @@ class Record:
             pass
         if not self._inside:
             self.samples.called(module, args, output, self.steps, self.counts)
+            self.comparisons.answered(output)
         seen = self._modules.get(id(module))
         if seen is None:
             return
@@ -175,6 +179,11 @@ class Record:
         if calls.classes > 1:
             calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
             calls.log_probabilities += _is_one(rows.exp().sum(-1))
+
+    def compared(self, one: Tensor, other: Tensor) -> None:
+        """It may be an evaluation."""
+        if not self.samples.evaluates_training_data:
+            self.comparisons.compared(one, other, self.steps)
 
     def _evaluated(self, kind: str, keywords: dict[str, Any], value: Any, samples: int) -> None:
         """Join the calls between two updates to one evaluation."""
