@@ -15,7 +15,7 @@ from carousel.doctor import RULES, Doctor
 from carousel.doctor.apart import can_fork
 
 from . import test_rules
-from .test_rules import Run, blobs, codes, mlp
+from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
 
@@ -50,6 +50,12 @@ def islands(count: int = 900) -> tuple[Tensor, Tensor]:
     centers = 1.5 * torch.randn(10, 3, 8)
     y, which = torch.randint(10, (count,)), torch.randint(3, (count,))
     return centers[y, which] + 0.3 * torch.randn(count, 8), y
+
+
+def faint(count: int) -> tuple[Tensor, Tensor]:
+    """Labels that the inputs determine by a little."""
+    x = torch.randn(count, 8)
+    return x, (x[:, 0] + 3 * torch.randn(count) > 0).long()
 
 
 class Deep(nn.Module):
@@ -163,6 +169,22 @@ def falling(per_batch: bool) -> Callable[[], None]:
     return train
 
 
+def heavy(momentum: float, lr: float) -> Callable[[], None]:
+    """A regression by momentum: with too much of it the network swings past what it has learned, and back."""
+
+    def train() -> None:
+        x, net = torch.randn(1500, 10), nn.Sequential(nn.Linear(10, 64), nn.Tanh(), nn.Linear(64, 1))
+        y = torch.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + 0.1 * torch.randn(len(x), 1)
+        rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+        for _ in range(12):
+            for batch in torch.randperm(len(x)).split(30):
+                rule.zero_grad()
+                F.mse_loss(net(x[batch]), y[batch]).backward()
+                rule.step()
+
+    return train
+
+
 def large(scale: float) -> tuple[Tensor, Tensor]:
     """A regression with targets around `scale`."""
     x = torch.randn(900, 8)
@@ -209,6 +231,8 @@ def swapped(batch_first: bool, pick: str) -> Run:
 
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
+    "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
+    "lr-too-high, late": lambda: heavy(0.99, lr=0.03),
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
@@ -225,6 +249,9 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "wrong-loss, one score": lambda: Run(mlp(out=1), *noisy_line(), loss=F.cross_entropy),
+    "label-noise, little learned": lambda: apart(
+        misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
+    ),
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
@@ -236,6 +263,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 HEALTHY: dict[str, Callable[[], Any]] = {
     "a large learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-2, epochs=6),
+    "momentum that does": lambda: heavy(0.9, lr=0.03),
     "a small learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-4, epochs=15),
     "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
     "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
@@ -252,6 +280,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "mean over time": lambda: swapped(True, "mean"),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
+    "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
     "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),
 }
 

@@ -49,6 +49,7 @@ class Run:
     dev_size: int = 50
     train_too: bool = False  # evaluate the training data as well
     eval_mode: bool = True
+    compare: bool = False  # evaluate by == in place of the loss
 
     def __call__(self) -> None:
         held = list(self.net.parameters()) if self.held is None else self.held
@@ -74,7 +75,10 @@ class Run:
                 with torch.no_grad():
                     for data in [(self.x, self.y)] * self.train_too + [self.dev]:
                         for x, y in zip(*(t.split(self.dev_size) for t in data), strict=True):
-                            self.loss(self.net(x), y)
+                            if self.compare:
+                                (self.net(x).argmax(1) == y).float().mean()
+                            else:
+                                self.loss(self.net(x), y)
 
 
 def codes(found: list[Any]) -> list[str]:
@@ -268,6 +272,7 @@ FAULTS: dict[str, Callable[[], Run]] = {
         misaligned(*hard(700)), mlp(width=256, out=2), epochs=60, train_too=True
     ),
     "label-noise, dev only": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(300)), epochs=8),
+    "label-noise, compared": lambda: apart(misaligned(*hard(700)), mlp(width=256, out=2), epochs=60, compare=True),
     "label-noise, of numbers": lambda: apart(misaligned(*line()), mlp(width=128, out=1), loss=mse, epochs=100),
     "data-leakage": lambda: Run(wide(), *told(blobs())),
     "data-leakage, with noise": lambda: Run(wide(2), *told(hard(600), 0.02)),
@@ -304,6 +309,7 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "imbalance, dev no better than the majority": lambda: Run(
         mlp(out=2), *rare(0.15, apart=True), dev=rare(0.15, apart=True)
     ),
+    "compared": lambda: apart(hard(700), mlp(out=2), epochs=8, compare=True),
     "numbers that drift": lambda: Run(mlp(out=1), *line(), loss=mse, dev=drifted(*line(200)), epochs=8),
     "noise, few samples": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(60))),
     "training data evaluated too": lambda: apart(blobs(), mlp(), train_too=True, epochs=6),
