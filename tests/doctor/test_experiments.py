@@ -15,7 +15,7 @@ from carousel.doctor import RULES, Doctor
 from carousel.doctor.apart import can_fork
 
 from . import test_rules
-from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp
+from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp, scaled
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
 
@@ -185,6 +185,18 @@ def heavy(momentum: float, lr: float) -> Callable[[], None]:
     return train
 
 
+def numbered(order: Tensor) -> Run:
+    """Eight levels of a quantity, by their numbers or by others."""
+    level = torch.randint(8, (1200,))
+    x = torch.randn(1200, 8)
+    x[:, 0] = level / 2 - 2 + 0.05 * torch.randn(1200)
+    return Run(mlp(out=1), x, order[level].float()[:, None], loss=squared, epochs=12, lr=3e-3)
+
+
+def shares(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return data[0], F.one_hot(data[1]).float()
+
+
 def large(scale: float) -> tuple[Tensor, Tensor]:
     """A regression with targets around `scale`."""
     x = torch.randn(900, 8)
@@ -248,6 +260,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
+    "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
+    "wrong-loss, of shares": lambda: Run(
+        scaled(mlp(width=64), 15.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
+    ),
     "wrong-loss, one score": lambda: Run(mlp(out=1), *noisy_line(), loss=F.cross_entropy),
     "label-noise, little learned": lambda: apart(
         misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
@@ -279,6 +295,10 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
+    "numbers that count": lambda: numbered(torch.arange(8)),
+    "squared error of shares": lambda: Run(
+        mlp(width=64).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-2, epochs=8
+    ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
     "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
     "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),

@@ -367,6 +367,12 @@ def test_a_consequence_is_listed_under_its_cause() -> None:
     assert codes(found) == ["saturated-activations"]
 
 
+def test_a_column_against_a_row_is_seen_without_experiments(findings: Callable) -> None:
+    x, y = line()
+    assert codes(findings(Run(mlp(out=1), x, y[:, 0], loss=mse), probe=False)) == ["wrong-loss"]
+    assert codes(findings(Run(mlp(out=1), x, y, loss=mse), probe=False)) == []
+
+
 def test_it_changes_nothing(findings: Callable) -> None:
     def trained(watch: bool) -> list[Tensor]:
         torch.manual_seed(3)

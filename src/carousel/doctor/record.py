@@ -22,6 +22,7 @@ from .lab import Lab
 from .lines import line
 from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
+from .tape import makes_table
 
 __all__ = ["Record"]
 
@@ -170,6 +171,8 @@ class Record:
         if calls is None:
             calls = self.loss_calls[kind] = LossCalls(kind, line=line())
         calls.count += 1
+        if given.ndim != target.ndim and makes_table(given, target):
+            calls.table = tuple(given.shape), tuple(target.shape)
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
         rows = given.detach().movedim(1, -1).float()

@@ -101,7 +101,7 @@ def findings(record: Record) -> list[Finding]:
 def _late(record: Record, rates: LearningRates) -> list[Finding]:
     """Where the run was well at first."""
     lab, end = record.lab, record.last_loss()
-    if lab is None or not 0 < BLOWN_UP * rates.after.get(1.0, math.inf) < BLOWN_UP * rates.start < end:
+    if lab is None or not rates.after.get(1.0, math.inf) < rates.start or not 0 < BLOWN_UP * rates.start < end:
         return _unsettled(record)
     updates = min(record.steps, LONGEST)
     longer = lab.long_trial(FACTOR, updates)
