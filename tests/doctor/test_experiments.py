@@ -262,7 +262,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
     "wrong-loss, of shares": lambda: Run(
-        scaled(mlp(width=64), 15.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
+        scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
     ),
     "wrong-loss, one score": lambda: Run(mlp(out=1), *noisy_line(), loss=F.cross_entropy),
     "label-noise, little learned": lambda: apart(

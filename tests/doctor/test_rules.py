@@ -367,6 +367,7 @@ def test_a_consequence_is_listed_under_its_cause() -> None:
     assert codes(found) == ["saturated-activations"]
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 def test_a_column_against_a_row_is_seen_without_experiments(findings: Callable) -> None:
     x, y = line()
     assert codes(findings(Run(mlp(out=1), x, y[:, 0], loss=mse), probe=False)) == ["wrong-loss"]
