@@ -217,6 +217,20 @@ def told(data: tuple[Tensor, Tensor], noise: float = 0.0) -> tuple[Tensor, Tenso
     return with_column(x, 2.0 * y - 3 + noise * torch.randn(y.shape)), y
 
 
+def binned(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """With the mean target of one of twenty groups, which were made by the target."""
+    x, y = data
+    group = torch.bucketize(y[:, 0], y.quantile(torch.linspace(0.05, 0.95, 19)))
+    return with_column(x, torch.stack([y[group == k].mean() for k in range(20)])[group]), y
+
+
+def storeys(count: int = 600) -> tuple[Tensor, Tensor]:
+    """Heights of buildings, and their storeys, which tell them but for the roof."""
+    storey = torch.randint(1, 20, (count, 1)).float()
+    x = with_column(torch.randn(count, 8), storey / 10)
+    return x, (storey + 0.3 * torch.rand(count, 1) * x[:, :1].sigmoid()) / 10
+
+
 def told_in_codes() -> tuple[Tensor, Tensor]:
     x, y = blobs()
     return with_column(x, F.one_hot(y)), y
@@ -278,6 +292,7 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "data-leakage, with noise": lambda: Run(wide(2), *told(hard(600), 0.02)),
     "data-leakage, in codes": lambda: Run(nn.Linear(13, CLASSES), *told_in_codes()),
     "data-leakage, of numbers": lambda: Run(wide(1), *told(line()), loss=mse),
+    "data-leakage, of numbers in steps": lambda: Run(wide(1), *binned(line()), loss=mse),
     "data-leakage, split": lambda: overlapping(blobs(), mlp(), shuffled=True),
     "data-leakage, split, one batch": lambda: overlapping(blobs(), mlp(), dev_size=250, train_too=True),
     "data-leakage, split, boundary inside a batch": lambda: overlapping(blobs(), mlp(), dev_size=40),
@@ -310,6 +325,7 @@ HEALTHY: dict[str, Callable[[], Run]] = {
         mlp(out=2), *rare(0.15, apart=True), dev=rare(0.15, apart=True)
     ),
     "compared": lambda: apart(hard(700), mlp(out=2), epochs=8, compare=True),
+    "a measurement in steps": lambda: Run(wide(1), *storeys(), loss=mse),
     "numbers that drift": lambda: Run(mlp(out=1), *line(), loss=mse, dev=drifted(*line(200)), epochs=8),
     "noise, few samples": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(60))),
     "training data evaluated too": lambda: apart(blobs(), mlp(), train_too=True, epochs=6),
