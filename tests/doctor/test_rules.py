@@ -383,6 +383,24 @@ def test_a_consequence_is_listed_under_its_cause() -> None:
     assert codes(found) == ["saturated-activations"]
 
 
+@pytest.mark.parametrize(
+    ("detach", "update", "found"),
+    [(False, True, ["state-not-detached"]), (True, True, []), (False, False, [])],  # the last adds up over one sequence
+)
+def test_a_state_that_is_kept_with_its_graph(detach: bool, update: bool, found: list[str], findings: Callable) -> None:
+    def train() -> None:
+        cell, state = nn.RNNCell(4, 8), torch.zeros(2, 8)
+        for _ in range(20):
+            state = cell(torch.randn(2, 4), state.detach() if detach else state)
+            state.square().mean().backward(retain_graph=True)
+            for p in cell.parameters() if update else ():
+                assert p.grad is not None
+                p.data.add_(p.grad, alpha=-0.01)
+                p.grad = None
+
+    assert codes(findings(train)) == found
+
+
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_a_column_against_a_row_is_seen_without_experiments(findings: Callable) -> None:
     x, y = line()

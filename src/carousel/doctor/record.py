@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .answers import Answers
 from .compared import Compared
+from .graphs import Graphs
 from .lab import Lab
 from .lines import line
 from .samples import Samples
@@ -53,6 +54,7 @@ class Record:
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
         comparisons: the same of evaluations that compare labels by `==`.
+        graphs: whether graphs of backward passes grow into each other.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -75,6 +77,7 @@ class Record:
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
     comparisons: Compared = field(default_factory=Compared)
+    graphs: Graphs = field(default_factory=Graphs)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -223,6 +226,7 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
+        self.graphs.before_backward(roots, retain)
         for of in self.updates.values():
             if of.used and not any(
                 p.grad is not None and bool((p.grad._values() if p.grad.is_sparse else p.grad).count_nonzero())
