@@ -34,8 +34,9 @@ class Compared:
 
     def answered(self, output: object) -> None:
         """The outermost module has made an output."""
-        plain = isinstance(output, Tensor) and output.is_floating_point() and not output.requires_grad
-        self._scores = output if plain and output.ndim and output.numel() <= LARGEST else None  # pyright: ignore[reportAttributeAccessIssue]
+        self._scores = None
+        if isinstance(output, Tensor) and output.is_floating_point() and not output.requires_grad and output.ndim:
+            self._scores = output if output.numel() <= LARGEST else None
 
     def compared(self, one: Tensor, other: Tensor, step: int) -> None:
         """The script asks where two tensors are equal; a second time for the same scores counts not."""

@@ -12,7 +12,7 @@ from .lab import Lab
 from .tape import DIFFERENCES, Call, Slot, Tape
 from .watch import LOSSES
 
-__all__ = ["Pairs", "pairs", "plain_network", "target_of"]
+__all__ = ["Pairs", "pairs", "plain_network", "target_of", "targets"]
 
 UNITS = 128
 UPDATES = 300
@@ -44,25 +44,30 @@ def target_of(tape: Tape) -> tuple[Call, Slot, Slot] | None:
     return losses[0] if len(losses) == 1 else None
 
 
-def pairs(lab: Lab) -> Pairs | None:
-    """None where a tape is not one input, with a target for each of its rows."""
+def targets(lab: Lab) -> tuple[str, list[Tensor]] | None:
+    """The kind of loss, and the targets tape by tape; None where a tape is not one input and a target for each row."""
     kinds: set[str] = set()
-    xs, ys, numbers = [], [], []
-    for number, tape in enumerate(lab.tapes):
+    ys = []
+    for tape in lab.tapes:
         given, found = lab.data_slots(tape), target_of(tape)
         if len(given) != 1 or found is None:
             return None
-        (x,) = given.values()
-        y = tape.given[found[2].number]
+        (x,), y = given.values(), tape.given[found[2].number]
         if not y.ndim or not len(y) == y.numel() == len(x):
             return None
         kinds.add(found[0].name)
-        xs.append(x.flatten(1).float())
         ys.append(y.detach().flatten())
-        numbers += [number] * len(y)
-    if len(kinds) != 1 or len({x.shape[1] for x in xs}) != 1:
+    return (kinds.pop(), ys) if len(kinds) == 1 else None
+
+
+def pairs(lab: Lab) -> Pairs | None:
+    """None where there are no `targets`, or rows of several widths."""
+    found = targets(lab)
+    xs = [x.flatten(1) for tape in lab.tapes for x in lab.data_slots(tape).values()]
+    if found is None or len({x.shape[1] for x in xs}) != 1:
         return None
-    return Pairs(kinds.pop(), torch.cat(xs), torch.cat(ys), torch.tensor(numbers))
+    numbers = [torch.full((len(y),), number) for number, y in enumerate(found[1])]
+    return Pairs(found[0], torch.cat(xs).float(), torch.cat(found[1]), torch.cat(numbers))
 
 
 def plain_network(

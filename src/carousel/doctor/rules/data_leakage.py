@@ -121,10 +121,10 @@ def _copy(where: str, evidence: str, place: str) -> Finding:
 def _by_hand(record: Record) -> list[Finding]:
     """With a loss that is written by hand: the rows of the tapes."""
     lab = record.lab
-    data = pairs(lab) if lab is not None else None
-    if lab is None or data is None or any(x.ndim != 2 for tape in lab.tapes for x in lab.data_slots(tape).values()):
+    if lab is None or any(x.ndim != 2 for tape in lab.tapes for x in lab.data_slots(tape).values()):
         return []
-    if data.x.shape[1] < 2 or any(fed.in_order for fed in record.samples.fed):
+    data = pairs(lab)
+    if data is None or data.x.shape[1] < 2 or any(fed.in_order for fed in record.samples.fed):
         return []
     said = _given_away(data.x[:KEPT_ROWS].double(), data.y[:KEPT_ROWS].double())
     return [] if said is None else [_copy(*said, "the input, against the targets")]

@@ -18,7 +18,7 @@ import torch
 
 from ..findings import Finding
 from ..lab import UPDATES, Lab
-from ..pairs import pairs, target_of
+from ..pairs import target_of, targets
 from ..record import Record
 from ..seen import Labels
 
@@ -49,8 +49,8 @@ class Mixed:
 
     apart: float
     close: float
-    start: float = 0.0
-    after: float = 0.0
+    start: float
+    after: float
 
 
 def findings(record: Record) -> list[Finding]:
@@ -61,7 +61,9 @@ def findings(record: Record) -> list[Finding]:
 
 def _drift(record: Record) -> list[Finding]:
     lab = record.lab
-    found: Mixed | None = None if lab is None else lab.ask("mixed", lambda in_time: _experiment(lab, in_time))
+    if lab is None or lab.why_not is not None or not _wanders(*_order(lab)):
+        return []
+    found: Mixed | None = lab.ask("mixed", lambda in_time: _experiment(lab, in_time))
     if found is None or record.steps < UPDATES or record.has_learned():
         return []
     gain, end = found.start - found.after, record.last_loss()
@@ -81,26 +83,32 @@ def _drift(record: Record) -> list[Finding]:
     ]
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Mixed | None:
-    data = pairs(lab)
-    sizes = [len(next(iter(lab.data_slots(tape).values()))) for tape in lab.tapes] if data is not None else []
-    if data is None or len(sizes) < LEAST or len(set(sizes)) != 1 or float(data.y.double().std()) == 0:
-        return None
-    y = data.y.double().reshape(len(sizes), -1)
+def _order(lab: Lab) -> tuple[float, float]:
+    """How far batches lie apart, and how close neighbors; 0 where they are not of one size."""
+    found = targets(lab)
+    if found is None or len(found[1]) < LEAST or len({len(y) for y in found[1]}) != 1:
+        return 0.0, 0.0
+    y = torch.stack(found[1]).double()
     means = y.mean(1) - y.mean()
-    apart = float(means.var() * y.shape[1] / y.var())
-    close = float((means[1:] * means[:-1]).mean() / means.square().mean().clamp_min(1e-30))
-    if apart < APART or close < CLOSE:
-        return Mixed(apart, close)
-    order = torch.randperm(len(data.y)).reshape(len(sizes), -1)
+    close = (means[1:] * means[:-1]).mean() / means.square().mean()
+    return float(means.var() * y.shape[1] / y.var()), float(close)
+
+
+def _wanders(apart: float, close: float) -> bool:
+    return apart >= APART and close >= CLOSE
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Mixed | None:
+    far = _order(lab)
     slots = [(next(iter(lab.data_slots(tape))), found[2].number) for tape in lab.tapes if (found := target_of(tape))]
     rows = [torch.cat([tape.given[pair[i]] for tape, pair in zip(lab.tapes, slots, strict=True)]) for i in (0, 1)]
+    order = torch.randperm(len(rows[1])).reshape(len(slots), -1)
     for tape, pair, chosen in zip(lab.tapes, slots, order, strict=True):
         for number, values in zip(pair, rows, strict=True):
             tape.given[number] = values[chosen]
     lab.restore()
     start, after = lab.held_out_loss(), lab.trial(in_time)
-    return None if after is None else Mixed(apart, close, start, after)
+    return None if after is None else Mixed(*far, start, after)
 
 
 def _judge(kind: str, labels: Labels) -> Finding | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..findings import Finding
 from ..lab import UPDATES, Lab
-from ..pairs import pairs, plain_network, target_of
+from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
 from ..tape import Broadcast, Call
 
@@ -124,7 +124,9 @@ def _size(table: Broadcast) -> str:
 def _names(record: Record) -> list[Finding]:
     """Where a regression is made of classes."""
     lab = record.lab
-    found: Names | None = None if lab is None else lab.ask("names", lambda in_time: _classify(lab, in_time))
+    if lab is None or lab.why_not is not None or record.labels or not _numbers(lab):
+        return []
+    found: Names | None = lab.ask("names", lambda in_time: _classify(lab, in_time))
     if found is None or found.order < ORDERLESS or not found.missed:
         return []
     return [
@@ -141,16 +143,18 @@ def _names(record: Record) -> list[Finding]:
     ]
 
 
+def _numbers(lab: Lab) -> int:
+    """How many numbers the targets are, from zero on; 0 where they are others, or too few or many."""
+    found = targets(lab)
+    values = torch.cat(found[1]).unique() if found is not None else torch.zeros(0)
+    return len(values) if FEWEST <= len(values) <= MOST and values.tolist() == list(range(len(values))) else 0
+
+
 def _classify(lab: Lab, in_time: Callable[[], bool]) -> Names | None:
-    data = pairs(lab)
-    if data is None or not lab.one_epoch or not bool((data.y == data.y.round()).all()):
+    data, classes = pairs(lab), _numbers(lab)
+    if data is None or not lab.one_epoch:
         return None
     y = data.y.long()
-    classes = int(y.max()) + 1
-    if not FEWEST <= classes <= MOST or data.kind in ("cross_entropy", "nll_loss"):
-        return None
-    if int(y.min()) < 0 or not bool(torch.bincount(y, minlength=classes).all()):
-        return None
     hits = torch.cat([hit for tape in lab.tapes if (hit := _hits(tape)) is not None] or [torch.zeros(0)])
     if len(hits) < len(y):
         return None
