@@ -15,7 +15,7 @@ from carousel.doctor import RULES, Doctor
 from carousel.doctor.apart import can_fork
 
 from . import test_rules
-from .test_rules import Run, blobs, codes, mlp
+from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp, scaled
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
 
@@ -50,6 +50,12 @@ def islands(count: int = 900) -> tuple[Tensor, Tensor]:
     centers = 1.5 * torch.randn(10, 3, 8)
     y, which = torch.randint(10, (count,)), torch.randint(3, (count,))
     return centers[y, which] + 0.3 * torch.randn(count, 8), y
+
+
+def faint(count: int) -> tuple[Tensor, Tensor]:
+    """Labels that the inputs determine by a little."""
+    x = torch.randn(count, 8)
+    return x, (x[:, 0] + 3 * torch.randn(count) > 0).long()
 
 
 class Deep(nn.Module):
@@ -143,6 +149,29 @@ def echo(window: int, lag: int) -> Callable[[], None]:
     return train
 
 
+def loop(chunk: int, lag: int) -> Callable[[], None]:
+    """The same with a cell, in sequences of 40 steps; the state is detached after each chunk."""
+
+    def train() -> None:
+        cell, head = nn.GRUCell(1, 24), nn.Linear(24, 1)
+        rule = torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=1e-2)
+        for _ in range(chunk):
+            bits = torch.randint(2, (40, 16, 1)).float()
+            state = torch.zeros(16, 24)
+            for part in range(0, 40, chunk):
+                losses, state = [], state.detach()
+                for step in range(part, part + chunk):
+                    state = cell(2 * bits[step] - 1, state)
+                    if step >= lag:
+                        losses.append(F.binary_cross_entropy_with_logits(head(state), bits[step - lag]))
+                if losses:
+                    rule.zero_grad()
+                    torch.stack(losses).mean().backward()
+                    rule.step()
+
+    return train
+
+
 def falling(per_batch: bool) -> Callable[[], None]:
     """A schedule in epochs, stepped once an epoch or once a batch."""
 
@@ -161,6 +190,54 @@ def falling(per_batch: bool) -> Callable[[], None]:
                 schedule.step()
 
     return train
+
+
+def heavy(momentum: float, lr: float) -> Callable[[], None]:
+    """A regression by momentum: with too much of it the network swings past what it has learned, and back."""
+
+    def train() -> None:
+        x, net = torch.randn(1500, 10), nn.Sequential(nn.Linear(10, 64), nn.Tanh(), nn.Linear(64, 1))
+        y = torch.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + 0.1 * torch.randn(len(x), 1)
+        rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+        for _ in range(12):
+            for batch in torch.randperm(len(x)).split(30):
+                rule.zero_grad()
+                F.mse_loss(net(x[batch]), y[batch]).backward()
+                rule.step()
+
+    return train
+
+
+def numbered(order: Tensor) -> Run:
+    """Eight levels of a quantity, by their numbers or by others."""
+    level = torch.randint(8, (1200,))
+    x = torch.randn(1200, 8)
+    x[:, 0] = level / 2 - 2 + 0.05 * torch.randn(1200)
+    return Run(mlp(out=1), x, order[level].float()[:, None], loss=squared, epochs=12, lr=3e-3)
+
+
+def shares(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return data[0], F.one_hot(data[1]).float()
+
+
+def regimes(shuffle: bool) -> Run:
+    """A log of six regimes, each with its own law and level."""
+    regime = torch.arange(1200) // 200
+    x = 0.35 * torch.randn(1200, 8)
+    x[:, 0] += 2 * torch.sin(2.1 * regime)
+    x[:, 1] += 2 * torch.cos(2.1 * regime)
+    y = 1.5 * torch.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + 0.8 * torch.cos(1.7 * regime)[:, None]
+    return Run(mlp(out=1, width=48), x, y, loss=squared, lr=0.1, epochs=8, shuffle=shuffle)
+
+
+def series() -> None:
+    """The next value of a wandering one, read in order."""
+    torch.manual_seed(1)
+    values = [0.0]
+    for step in torch.randn(2000).tolist():
+        values.append(0.98 * values[-1] + 0.2 * step)
+    windows = torch.tensor(values).unfold(0, 9, 1)
+    Run(mlp(out=1), windows[:, :8], windows[:, 8:], loss=squared, lr=3e-3, epochs=4, shuffle=False)()
 
 
 def large(scale: float) -> tuple[Tensor, Tensor]:
@@ -209,6 +286,8 @@ def swapped(batch_first: bool, pick: str) -> Run:
 
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
+    "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
+    "lr-too-high, late": lambda: heavy(0.99, lr=0.03),
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
@@ -219,12 +298,21 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
     "horizon-too-short": lambda: echo(window=4, lag=7),
+    "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
+    "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
+    "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
+    "wrong-loss, of shares": lambda: Run(
+        scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
+    ),
     "wrong-loss, one score": lambda: Run(mlp(out=1), *noisy_line(), loss=F.cross_entropy),
+    "label-noise, little learned": lambda: apart(
+        misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
+    ),
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
@@ -236,6 +324,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 HEALTHY: dict[str, Callable[[], Any]] = {
     "a large learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-2, epochs=6),
+    "momentum that does": lambda: heavy(0.9, lr=0.03),
     "a small learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-4, epochs=15),
     "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
     "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
@@ -248,10 +337,18 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
     "a window that is long enough": lambda: echo(window=24, lag=3),
+    "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
+    "regimes, shuffled": lambda: regimes(shuffle=True),
+    "a series in its order": lambda: series,
+    "numbers that count": lambda: numbered(torch.arange(8)),
+    "squared error of shares": lambda: Run(
+        mlp(width=64).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-2, epochs=8
+    ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
+    "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
     "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),
 }
 

@@ -49,6 +49,7 @@ class Run:
     dev_size: int = 50
     train_too: bool = False  # evaluate the training data as well
     eval_mode: bool = True
+    compare: bool = False  # evaluate by == in place of the loss
 
     def __call__(self) -> None:
         held = list(self.net.parameters()) if self.held is None else self.held
@@ -74,7 +75,10 @@ class Run:
                 with torch.no_grad():
                     for data in [(self.x, self.y)] * self.train_too + [self.dev]:
                         for x, y in zip(*(t.split(self.dev_size) for t in data), strict=True):
-                            self.loss(self.net(x), y)
+                            if self.compare:
+                                (self.net(x).argmax(1) == y).float().mean()
+                            else:
+                                self.loss(self.net(x), y)
 
 
 def codes(found: list[Any]) -> list[str]:
@@ -213,6 +217,20 @@ def told(data: tuple[Tensor, Tensor], noise: float = 0.0) -> tuple[Tensor, Tenso
     return with_column(x, 2.0 * y - 3 + noise * torch.randn(y.shape)), y
 
 
+def binned(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """With the mean target of one of twenty groups, which were made by the target."""
+    x, y = data
+    group = torch.bucketize(y[:, 0], y.quantile(torch.linspace(0.05, 0.95, 19)))
+    return with_column(x, torch.stack([y[group == k].mean() for k in range(20)])[group]), y
+
+
+def storeys(count: int = 600) -> tuple[Tensor, Tensor]:
+    """Heights of buildings, and their storeys, which tell them but for the roof."""
+    storey = torch.randint(1, 20, (count, 1)).float()
+    x = with_column(torch.randn(count, 8), storey / 10)
+    return x, (storey + 0.3 * torch.rand(count, 1) * x[:, :1].sigmoid()) / 10
+
+
 def told_in_codes() -> tuple[Tensor, Tensor]:
     x, y = blobs()
     return with_column(x, F.one_hot(y)), y
@@ -268,11 +286,13 @@ FAULTS: dict[str, Callable[[], Run]] = {
         misaligned(*hard(700)), mlp(width=256, out=2), epochs=60, train_too=True
     ),
     "label-noise, dev only": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(300)), epochs=8),
+    "label-noise, compared": lambda: apart(misaligned(*hard(700)), mlp(width=256, out=2), epochs=60, compare=True),
     "label-noise, of numbers": lambda: apart(misaligned(*line()), mlp(width=128, out=1), loss=mse, epochs=100),
     "data-leakage": lambda: Run(wide(), *told(blobs())),
     "data-leakage, with noise": lambda: Run(wide(2), *told(hard(600), 0.02)),
     "data-leakage, in codes": lambda: Run(nn.Linear(13, CLASSES), *told_in_codes()),
     "data-leakage, of numbers": lambda: Run(wide(1), *told(line()), loss=mse),
+    "data-leakage, of numbers in steps": lambda: Run(wide(1), *binned(line()), loss=mse),
     "data-leakage, split": lambda: overlapping(blobs(), mlp(), shuffled=True),
     "data-leakage, split, one batch": lambda: overlapping(blobs(), mlp(), dev_size=250, train_too=True),
     "data-leakage, split, boundary inside a batch": lambda: overlapping(blobs(), mlp(), dev_size=40),
@@ -304,6 +324,8 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "imbalance, dev no better than the majority": lambda: Run(
         mlp(out=2), *rare(0.15, apart=True), dev=rare(0.15, apart=True)
     ),
+    "compared": lambda: apart(hard(700), mlp(out=2), epochs=8, compare=True),
+    "a measurement in steps": lambda: Run(wide(1), *storeys(), loss=mse),
     "numbers that drift": lambda: Run(mlp(out=1), *line(), loss=mse, dev=drifted(*line(200)), epochs=8),
     "noise, few samples": lambda: Run(mlp(), *blobs(), dev=misaligned(*blobs(60))),
     "training data evaluated too": lambda: apart(blobs(), mlp(), train_too=True, epochs=6),
@@ -359,6 +381,31 @@ def test_a_consequence_is_listed_under_its_cause() -> None:
         Run(scaled(deep(nn.Tanh), 60), *blobs())()
     found = diagnose(record)
     assert codes(found) == ["saturated-activations"]
+
+
+@pytest.mark.parametrize(
+    ("detach", "update", "found"),
+    [(False, True, ["state-not-detached"]), (True, True, []), (False, False, [])],  # the last adds up over one sequence
+)
+def test_a_state_that_is_kept_with_its_graph(detach: bool, update: bool, found: list[str], findings: Callable) -> None:
+    def train() -> None:
+        cell, state = nn.RNNCell(4, 8), torch.zeros(2, 8)
+        for _ in range(20):
+            state = cell(torch.randn(2, 4), state.detach() if detach else state)
+            state.square().mean().backward(retain_graph=True)
+            for p in cell.parameters() if update else ():
+                assert p.grad is not None
+                p.data.add_(p.grad, alpha=-0.01)
+                p.grad = None
+
+    assert codes(findings(train)) == found
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_column_against_a_row_is_seen_without_experiments(findings: Callable) -> None:
+    x, y = line()
+    assert codes(findings(Run(mlp(out=1), x, y[:, 0], loss=mse), probe=False)) == ["wrong-loss"]
+    assert codes(findings(Run(mlp(out=1), x, y, loss=mse), probe=False)) == []
 
 
 def test_it_changes_nothing(findings: Callable) -> None:

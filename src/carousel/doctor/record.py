@@ -18,10 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from .answers import Answers
+from .compared import Compared
+from .graphs import Graphs
 from .lab import Lab
 from .lines import line
 from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
+from .tape import makes_table
 
 __all__ = ["Record"]
 
@@ -59,6 +62,8 @@ class Record:
         activations: by module, kind and number of the call in it.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
+        comparisons: the same of evaluations that compare labels by `==`.
+        graphs: whether graphs of backward passes grow into each other.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -80,6 +85,8 @@ class Record:
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
+    comparisons: Compared = field(default_factory=Compared)
+    graphs: Graphs = field(default_factory=Graphs)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -141,6 +148,7 @@ class Record:
             pass
         if not self._inside:
             self.samples.called(module, args, output, self.steps, self.counts)
+            self.comparisons.answered(output)
         seen = self._modules.get(id(module))
         if seen is None:
             return
@@ -179,6 +187,8 @@ class Record:
         if calls is None:
             calls = self.loss_calls[kind] = LossCalls(kind, line=line())
         calls.count += 1
+        if given.ndim != target.ndim and makes_table(given, target):
+            calls.table = tuple(given.shape), tuple(target.shape)
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
         rows = given.detach().movedim(1, -1).float()
@@ -188,6 +198,11 @@ class Record:
         if calls.classes > 1:
             calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
             calls.log_probabilities += _is_one(rows.exp().sum(-1))
+
+    def compared(self, one: Tensor, other: Tensor) -> None:
+        """It may be an evaluation."""
+        if not self.samples.evaluates_training_data:
+            self.comparisons.compared(one, other, self.steps)
 
     def _evaluated(self, kind: str, keywords: dict[str, Any], value: Any, samples: int) -> None:
         """Join the calls between two updates to one evaluation."""
@@ -230,6 +245,7 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
+        self.graphs.before_backward(roots, retain)
         for of in self.updates.values():
             if of.used and not any(
                 p.grad is not None and bool((p.grad._values() if p.grad.is_sparse else p.grad).count_nonzero())

@@ -88,6 +88,7 @@ class LossCalls:
         log_probabilities: the same of its exponential.
         columns: of these, how often there was one element in a row.
         classes: elements of a row, 0 where there are no rows.
+        table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
 
@@ -98,6 +99,7 @@ class LossCalls:
     log_probabilities: int = 0
     columns: int = 0
     classes: int = 0
+    table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 
     @property

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from .lines import line
 
-__all__ = ["Backward", "Broadcast", "Call", "Recorder", "Slot", "Tape", "slots_in"]
+__all__ = ["DIFFERENCES", "Backward", "Broadcast", "Call", "Recorder", "Slot", "Tape", "makes_table", "slots_in"]
 
 
 @dataclass(frozen=True)
@@ -559,10 +559,13 @@ def _broadcast(function: Callable[..., Any], args: tuple[Any, ...]) -> Broadcast
     a, b = args[:2]
     if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.requires_grad == b.requires_grad:
         return None
+    return Broadcast(tuple(a.shape), tuple(b.shape), line()) if makes_table(a, b) else None
+
+
+def makes_table(a: Tensor, b: Tensor) -> bool:
+    """Whether one is a column (n, 1), and the other a row (n)."""
     column, row = (a, b) if a.ndim == 2 else (b, a)
-    if row.ndim != 1 or column.ndim != 2 or column.shape[1] != 1 or len(column) != len(row) or len(row) < 3:
-        return None
-    return Broadcast(tuple(a.shape), tuple(b.shape), line())
+    return row.ndim == 1 and column.ndim == 2 and column.shape[1] == 1 and len(column) == len(row) >= 3
 
 
 def _version(t: Tensor) -> int:

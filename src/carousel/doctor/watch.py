@@ -43,6 +43,13 @@ ACTIVATIONS = {
 }
 """(where it lives, its name) -> which activation it is."""
 
+COMPARISONS = [
+    (Tensor, "__eq__"),
+    (Tensor, "__ne__"),
+    *((owner, name) for owner in (torch, Tensor) for name in ("eq", "ne")),
+]
+"""Where they live, their names."""
+
 
 class Listener(Protocol):
     """What is told of every event, in the order in which they happen. A listener may leave out what it needs not."""
@@ -69,6 +76,10 @@ class Listener(Protocol):
 
     def loss(self, kind: str, args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> None:
         """A loss function has made a value."""
+        ...
+
+    def compared(self, one: Tensor, other: Tensor) -> None:
+        """The script asks where two tensors are equal, or differ."""
         ...
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
@@ -155,6 +166,8 @@ class Watch:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
             self._patch(owner, name, functools.partial(self._activation, kind))
+        for owner, name in COMPARISONS:
+            self._patch(owner, name, self._compared)
         for owner in (torch.optim.Optimizer, nn.Module):
             self._patch(owner, "zero_grad", self._zero_grad)
         self._patch(torch, "compile", self._compiles)
@@ -295,6 +308,12 @@ class Watch:
         if isinstance(output, Tensor):
             self._say("activation", kind, output)
         return output
+
+    def _compared(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        result = original(*args, **keywords)
+        if len(args) == 2 and isinstance(args[1], Tensor) and not getattr(self._local, "inside", False):
+            self._say("compared", *args)
+        return result
 
     def _alone(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call a function; what it calls in turn is no event of its own."""

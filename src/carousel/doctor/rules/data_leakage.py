@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
+from ..pairs import pairs
 from ..record import Record
-from ..samples import Fed, Pass
+from ..samples import KEPT_ROWS, Fed, Pass
 
 CODE = "data-leakage"
 EXPLAINS = ("overfitting",)
@@ -47,6 +48,14 @@ on a few powers of x may ask for a straight line)."""
 STRAIGHT = 1 - 1e-9
 """Squared correlation with the target of a feature that is an affine copy of it, in 32 bits."""
 
+LEVELS = 10
+"""Values of a feature that is the target made coarse, at least: one of two values may be a measurement that decides
+(whether there was a claim at all)."""
+
+TOUCHING = 3.0
+"""Mean gap between the targets of one level and the next, over that inside of levels. A cut through the target falls
+into a gap of twice the mean size; a measurement that orders the targets without a fault leaves wide bands between."""
+
 SHARE = 0.1
 """Evaluated rows that were trained on, at least: of all, or of those outside of batches that are training data as a
 whole."""
@@ -74,18 +83,14 @@ three standard errors added."""
 def findings(record: Record) -> list[Finding]:
     """Where a column of the input is the target, or rows of an evaluation were trained on."""
     found = []
+    if not any(fed.labelled for fed in record.samples.fed):
+        found += _by_hand(record)
     for fed in record.samples.fed:
         fed.close()
-        for kind, pairs in fed.labelled.items():
-            said = _given_away(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])) if pairs else None
+        for kind, rows in fed.labelled.items():
+            said = _given_away(torch.cat([x for x, _ in rows]), torch.cat([y for _, y in rows])) if rows else None
             if said is not None:
-                where, evidence = said
-                advice = (
-                    f"Take {where} out of the input (often the target is still a column of the table, or a feature "
-                    "was computed from it), and see what the network gets without."
-                )
-                place = f"{where} of the input of {fed.name}, against the targets of {kind}"
-                found.append(Finding(CODE, "error", place, evidence, advice))
+                found.append(_copy(*said, f"the input of {fed.name}, against the targets of {kind}"))
         one = fed.judged
         if one is not None and _shared(record, fed, one):
             more = f" ({one.whole} further rows came in batches of training rows alone)" if one.whole else ""
@@ -103,6 +108,26 @@ def findings(record: Record) -> list[Finding]:
                 )
             )
     return found
+
+
+def _copy(where: str, evidence: str, place: str) -> Finding:
+    advice = (
+        f"Take {where} out of the input (often the target is still a column of the table, or a feature was computed "
+        "from it), and see what the network gets without."
+    )
+    return Finding(CODE, "error", f"{where} of {place}", evidence, advice)
+
+
+def _by_hand(record: Record) -> list[Finding]:
+    """With a loss that is written by hand: the rows of the tapes."""
+    lab = record.lab
+    if lab is None or any(x.ndim != 2 for tape in lab.tapes for x in lab.data_slots(tape).values()):
+        return []
+    data = pairs(lab)
+    if data is None or data.x.shape[1] < 2 or any(fed.in_order for fed in record.samples.fed):
+        return []
+    said = _given_away(data.x[:KEPT_ROWS].double(), data.y[:KEPT_ROWS].double())
+    return [] if said is None else [_copy(*said, "the input, against the targets")]
 
 
 def _shared(record: Record, fed: Fed, one: Pass) -> bool:
@@ -202,6 +227,8 @@ def _copied_number(x: Tensor, y: Tensor, living: list[int]) -> tuple[str, str] |
     a, b = x[:, living] - x[:, living].mean(0), y - y.mean()
     squared = (b @ a).square() / (a.square().sum(0) * (b @ b))
     hits = [j for j, r in zip(living, squared.tolist(), strict=True) if r > STRAIGHT]
+    if not hits:
+        return _coarse_number(x, y, living)
     if len(hits) != 1 or sum(r < 0.98 for r in squared.tolist()) < MANY - 1:
         return None
     where = f"column {hits[0]}"
@@ -209,3 +236,29 @@ def _copied_number(x: Tensor, y: Tensor, living: list[int]) -> tuple[str, str] |
         f"In {len(x)} training rows, {where} (counted from 0) is the target itself but for scale and offset: their "
         f"squared correlation is 1 to nine places."
     )
+
+
+def _coarse_number(x: Tensor, y: Tensor, living: list[int]) -> tuple[str, str] | None:
+    """One column that is the target in steps."""
+    rows = torch.unique(torch.cat([y[:, None], x], 1), dim=0)
+    hits = [j for j in living if _steps(rows[:, 0], rows[:, 1 + j])]
+    if len(hits) != 1:
+        return None
+    where, levels = f"column {hits[0]}", len(torch.unique(x[:, hits[0]]))
+    return where, (
+        f"In {len(x)} training rows, {where} (counted from 0) has {levels} values, which order the targets without a "
+        "single fault, and with no gap between the targets of one value and the next: it is the target made coarse."
+    )
+
+
+def _steps(y: Tensor, column: Tensor) -> bool:
+    """Of sorted targets: whether each value of the column is an interval of them, in order, touching the next one."""
+    change, gaps = column.diff(), y.diff()
+    between = (change != 0) & (gaps > 0)
+    levels = len(torch.unique(column))
+    if levels < LEVELS or 3 * levels > len(y) or int((change != 0).sum()) != levels - 1:
+        return False
+    if not (bool((change >= 0).all()) or bool((change <= 0).all())) or int(between.sum()) < levels - 1:
+        return False
+    inside = gaps[~between & (gaps > 0)]
+    return len(inside) > levels and float(gaps[between].mean()) <= TOUCHING * float(inside.mean())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import mode
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..findings import Finding
 from ..lab import Lab
 from ..record import Record
-from ..tape import Slot, Tape
+from ..tape import Slot, Tape, slots_in
 from ..through_time import LAYERS
 from ..watch import LOSSES
 
@@ -30,6 +31,8 @@ BETTER = 3.0
 
 LEAST = 0.05
 """Share that the lag beyond the window must explain by itself."""
+
+CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,49 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
+@dataclass(frozen=True)
+class Window:
+    """What one tape holds of the stream.
+
+    Attributes:
+        kind: of the loss.
+        x: inputs, or identities of tokens (time, batch, features).
+        y: targets (time, batch, columns), of the steps that have one.
+        told: which these are.
+        begins: the state before it is zero: a new sequence.
+    """
+
+    kind: str
+    x: Tensor
+    y: Tensor
+    told: Tensor
+    begins: bool = False
+
+
 def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
     """How well inputs explain targets by their lag; None where a step is no window of one long sequence."""
-    windows = [_window(tape) for tape in lab.recorder.tapes]
-    if not all(windows) or len({w[0].shape for w in windows if w}) != 1 or len(windows) < WINDOWS:
+    found = [_window(tape) or _loop(tape) for tape in lab.recorder.tapes]
+    windows = [w for w in found if w is not None]
+    if len(windows) < max(WINDOWS, len(found)) or len({(w.kind, w.x.shape[1:], w.y.shape[1:]) for w in windows}) != 1:
         return None
-    x = torch.cat([w[0] for w in windows if w])
-    y = torch.cat([w[1] for w in windows if w])
-    length = len(x) // len(windows)
+    kind, x = windows[0].kind, torch.cat([w.x for w in windows])
+    x = _columns(x, kind if x.is_floating_point() else "cross_entropy")
+    y, told = _columns(torch.cat([w.y for w in windows]), kind), torch.cat([w.told for w in windows])
+    where = told.long().cumsum(0) - 1
+    sequence = torch.cat([torch.arange(len(w.x)).eq(0) & w.begins for w in windows]).long().cumsum(0)
+    length = mode(len(w.x) for w in windows)
     shares = []
     for lag in range(min(WINDOWS * length, len(x) // 2)):
         if not in_time():
             return None
-        shares.append(_explained(x[: len(x) - lag], y[lag:]))
+        at = (told[lag:] & (sequence[lag:] == sequence[: len(x) - lag])).nonzero().flatten()
+        shares.append(_explained(x[at], y[where[at + lag]]) if len(at) else 0.0)
     within, beyond = max(shares[:length]), max(shares[length:], default=0.0)
     return Lags(length, within, beyond, length + shares[length:].index(beyond), y[..., 0].numel())
 
 
-def _window(tape: Tape) -> tuple[Tensor, Tensor] | None:
-    """Inputs (time, batch, features) and targets (time, batch, columns) of a recurrent layer's window."""
+def _window(tape: Tape) -> Window | None:
+    """Of a recurrent layer."""
     layers = [call for call in tape.calls if call.name in LAYERS and len(call.args) == 9]
     losses = [call for call in tape.calls if call.name in LOSSES and len(call.args) > 1]
     if not layers or len(losses) != 1 or not isinstance(losses[0].args[1], Slot):
@@ -100,18 +127,42 @@ def _window(tape: Tape) -> tuple[Tensor, Tensor] | None:
         y = y.transpose(0, 1)
     elif y.shape[:2] != (time, batch):  # made flat
         y = y.reshape(batch, time, -1).transpose(0, 1) if batch_first else y.reshape(time, batch, -1)
-    return x.double(), _columns(y.reshape(time, batch, -1), losses[0].name)
+    return Window(losses[0].name, x, y.reshape(time, batch, -1), torch.ones(time, dtype=torch.bool))
+
+
+def _loop(tape: Tape) -> Window | None:
+    """Of a loop over a cell, with a loss at each step or at some."""
+    steps: list[Tensor] = []
+    targets: dict[int, tuple[str, Tensor]] = {}
+    begins = False
+    for call in tape.calls:
+        if call.name in CELLS:
+            x, state = _given(tape, call.args[0]), [tape.given.get(slot.number) for slot in slots_in(call.args[1])]
+            if x is None or x.ndim != 2:  # a layer on top of another
+                continue
+            begins = begins or (not steps and all(s is not None and not bool(s.any()) for s in state))
+            steps.append(x)
+        elif call.name in LOSSES and steps and len(call.args) > 1 and isinstance(call.args[1], Slot):
+            y = tape.given.get(call.args[1].number)
+            if y is None or len(steps) in targets or not y.ndim or len(y) != len(steps[-1]):
+                return None
+            targets[len(steps)] = call.name, y.reshape(len(y), -1)
+    if not targets or len({x.shape for x in steps}) != 1 or len({kind for kind, _ in targets.values()}) != 1:
+        return None
+    told = torch.tensor([step + 1 in targets for step in range(len(steps))])
+    y = torch.stack([y for _, y in targets.values()])
+    return Window(next(iter(targets.values()))[0], torch.stack(steps), y, told, begins)
 
 
 def _given(tape: Tape, slot: Slot) -> Tensor | None:
-    """The data that a layer reads, or the identities of the tokens whose vectors it reads."""
+    """The data that is read, or the identities of the tokens whose vectors are read."""
     x = tape.given.get(slot.number)
     if x is not None:
         return None if x.requires_grad else x
     for call in tape.calls:
         if call.name == "embedding" and slot in call.outputs and isinstance(call.args[0], Slot):
             ids = tape.given.get(call.args[0].number)
-            return None if ids is None else _columns(ids.unsqueeze(-1), "cross_entropy")
+            return None if ids is None else ids.unsqueeze(-1)
     return None
 
 

@@ -4,19 +4,28 @@ Chance is what the answers would get if they were dealt to the samples at random
 correlation of a regression likewise), whatever the shares of the classes. Overfitting on data that say something does
 not come down to it, nor does an offset or a drift of a regression.
 
+Where the run has learned little by heart, or few samples are evaluated, an experiment decides: a plain network learns
+three quarters of the recorded batches by heart, and is at chance on the last, in turn. It says nothing by itself, for
+there are tasks that such a network cannot solve; the run's own evaluations must be at chance, too.
+
 Labels of which only a part is wrong are left out: what they do to the losses, data that are merely hard do too.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
 
 import torch
+import torch.nn.functional as F
 
 from ..answers import Agreement
 from ..findings import Finding
+from ..lab import Lab
+from ..pairs import pairs, plain_network
 from ..record import Record
 from ..seen import Labels
 
@@ -26,6 +35,15 @@ EXPLAINS = ("overfitting",)
 LEARNED = 0.2
 """What of the room above chance the network has learned of its training data in the last quarter: below it is hardly
 learned by heart, and there is little to miss in other data."""
+
+LITTLE = 0.1
+"""The same, where the experiment decides: enough that the labels have been learned, and not just their shares."""
+
+FOLDS = 4
+
+SURE = 2.0
+"""Standard errors by which an evaluation stays below what the run has learned, and the held-out rows of the experiment
+below `CARRIED` of what was learned of the others: by chance each happens once in forty times, and hardly ever both."""
 
 LEAST = 100
 """Evaluated samples."""
@@ -60,10 +78,29 @@ ADVICE = (
 )
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Kappa of the plain network on its own rows, and on the others with its standard error at chance; rows."""
+
+    own: float
+    other: float
+    error: float
+    rows: int
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return (
+            f" A plain network that learned three quarters of {self.rows} recorded samples, in turn, got "
+            f"{self.own:.0%} of the room above chance on these, and {max(0.0, self.other):.1%} on the others."
+        )
+
+
 def findings(record: Record) -> list[Finding]:
     """Where nothing of what is learned by heart is true of other data."""
     found = []
-    for kind, of in record.answers.evaluations.items():
+    by_loss = record.answers.evaluations
+    for kind, of in {**dict.fromkeys(record.labels, record.comparisons.evaluations), **by_loss}.items():
         evaluations = [one for one in of if one.samples >= LEAST and one.step]
         if not evaluations or evaluations[-1].step < record.steps * 3 / 4:
             continue
@@ -86,7 +123,10 @@ def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | N
     learned, accuracy = known
     each = [_kappa(one) for one in evaluations]
     scores = [(kappa, error) for made in each if made is not None for kappa, error, _ in (made,)]
-    if len(scores) < len(each) or not _at_chance(learned, scores):
+    if len(scores) < len(each) or not _none_above(scores):
+        return None
+    enough = learned >= LEARNED and ERRORS * scores[-1][1] <= CARRIED * learned
+    if not enough and scores[-1][0] + SURE * scores[-1][1] > learned:
         return None
     last = evaluations[-1].table
     assert last is not None
@@ -98,12 +138,18 @@ def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | N
         share = one.table[0] / one.table[0].sum()
         if one.loss is not None and one.loss < NO_BETTER * float(-torch.xlogy(share, share).sum()):
             return None
+    folds = None
+    if not enough:
+        lab = record.lab
+        folds = lab.ask("folds", lambda in_time: _experiment(lab, in_time)) if lab is not None else None
+        if folds is None or folds.other + SURE * folds.error > CARRIED * folds.own:
+            return None
     right = [float(one.table[2].sum() / one.table[0].sum()) for one in evaluations if one.table is not None]
     return (
         f"In the last quarter of the run {accuracy:.0%} of the training labels were recognized; of data evaluated "
         f"without gradients ({int(last[0].sum())} samples) {max(right):.0%} at best in {len(right)} evaluations, no "
         f"more than at random, where to say always the commonest class gives {float(label.max()):.0%}."
-    )
+    ) + ("" if folds is None else folds.said)
 
 
 def _numbers(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
@@ -139,10 +185,13 @@ def _numbers(record: Record, kind: str, evaluations: list[Agreement]) -> str | N
 
 def _at_chance(learned: float, scores: list[tuple[float, float]]) -> bool:
     """Whether no evaluation is above chance, their median is near it, and what was learned would have shown."""
+    return _none_above(scores) and ERRORS * scores[-1][1] <= CARRIED * learned
+
+
+def _none_above(scores: list[tuple[float, float]]) -> bool:
     return (
         all(score < ERRORS * error for score, error in scores)
         and median(score / error for score, error in scores) < TYPICAL
-        and ERRORS * scores[-1][1] <= CARRIED * learned
     )
 
 
@@ -162,7 +211,7 @@ def _learned(labels: Labels, since: int) -> tuple[float, float] | None:
         return None
     share = common / counted
     learned = (right / total - share) / (1 - share)
-    return (learned, right / total) if learned >= LEARNED else None
+    return (learned, right / total) if learned >= LITTLE else None
 
 
 def _kappa(one: Agreement) -> tuple[float, float, float] | None:
@@ -177,3 +226,25 @@ def _kappa(one: Agreement) -> tuple[float, float, float] | None:
     if chance > 1 - 1e-9:
         return None
     return (accuracy - chance) / (1 - chance), math.sqrt(chance / (1 - chance) / n), accuracy
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Folds | None:
+    data = pairs(lab)
+    if data is None or not lab.one_epoch or data.y.is_floating_point() or int(data.y.min()) < 0:
+        return None
+    y, classes = data.y.long(), int(data.y.max()) + 1
+    tables = torch.zeros(2, 3, classes, dtype=torch.long)
+    for fold in range(FOLDS):
+        held = data.tape % FOLDS == fold
+        net = plain_network(data.x[~held], y[~held], classes, F.cross_entropy, in_time)
+        if net is None:
+            return None
+        with torch.no_grad():
+            guess = net(data.x).argmax(1)
+        for number, rows in enumerate((~held, held)):
+            for row, values in enumerate((y[rows], guess[rows], y[rows][guess[rows] == y[rows]])):
+                tables[number, row] += torch.bincount(values, minlength=classes)
+    scores = [_kappa(Agreement(0, table=table)) for table in tables]
+    if scores[0] is None or scores[1] is None:
+        return None
+    return Folds(scores[0][0], scores[1][0], scores[1][1], len(y))

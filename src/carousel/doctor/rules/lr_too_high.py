@@ -3,13 +3,23 @@
 Decided by experiment: from the same start, with the same batches and a smaller learning rate, a few updates get further
 than the whole run did. Where the run's own learning rate does as well in the same number of updates, something else
 went wrong.
+
+A network that has learned all the same, and forgets again what it has learned, shows it at the end: a smaller step size
+lets it settle at once, far below where the run was.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
 
 from ..findings import Finding
+from ..lab import Lab, LearningRates
 from ..record import Record
 
 CODE = "lr-too-high"
@@ -18,10 +28,34 @@ EXPLAINS = ("dead-relu", "non-finite", "saturated-activations", "exploding-gradi
 PROGRESS = 0.5
 """Share of the experiment's progress that the run made in all its updates: less than half."""
 
-LONGEST, SLOWER = 400, 0.5
-"""Where the run has learned all the same: updates of a longer experiment, and the part of the run's loss it must reach
-on batches that were held out.
+LONGEST, SLOWER = 400, 0.75
+"""Where the run has learned all the same: updates of a longer experiment, and the part of the run's loss it must reach.
+The experiment has the worse chance, by thirty batches and a loss on others that were held out; a step size that only
+makes a good network waver about its end costs less than a quarter.
 """
+
+RISE, WINDOWS = 1.5, 20
+"""How far the mean loss rises again in the second half of the run, and in how many parts of the run it is taken. What
+the choice of batches does to a mean over a twentieth of a run is a matter of some percent."""
+
+SETTLED, LONGER, FACTOR = 0.5, 120, 0.1
+"""The part of the run's loss that is left when it goes on with `FACTOR` of its learning rate, for so many updates: less
+than half, so that the step size costs more than all else, and the same with the run's own learning rate does not."""
+
+BLOWN_UP = 1e3
+"""Times the loss at the start: targets that change during a run, as in reinforcement learning, hardly do that."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The loss on held-out batches at the end of the run, and when it goes on with its learning rate and a smaller one
+    (means over the second half of the updates).
+    """
+
+    now: float
+    own: float
+    smaller: float
+
 
 MEANINGFUL = 0.1
 """Of the loss at the start: a fall that is more than chance in the choice of batches."""
@@ -38,15 +72,15 @@ def findings(record: Record) -> list[Finding]:
     }
     factor = min(better, key=better.__getitem__, default=None)
     if factor is None:
-        return []
+        return _late(record, rates)
     gain, updates, after = rates.start - better[factor], rates.updates, better[factor]
     if rates.start - own >= (1 + PROGRESS) / 2 * gain:
-        return []
+        return _late(record, rates)
     if rates.start - end >= PROGRESS * gain:  # it has learned after all: as well as it could?
         updates = min(record.steps, LONGEST)
         longer = record.lab.long_trial(factor, updates) if record.lab is not None else None
         if longer is None or longer > SLOWER * end:
-            return []
+            return _late(record, rates)
         after = longer
     reached = "was no number any more" if math.isinf(end) else f"was at {end:.3g}"
     assert record.lab is not None
@@ -62,3 +96,87 @@ def findings(record: Record) -> list[Finding]:
             "clipping (nn.utils.clip_grad_norm_) allow for larger ones.",
         )
     ]
+
+
+def _late(record: Record, rates: LearningRates) -> list[Finding]:
+    """Where the run was well at first."""
+    lab, end = record.lab, record.last_loss()
+    if lab is None or not rates.after.get(1.0, math.inf) < rates.start or not 0 < BLOWN_UP * rates.start < end:
+        return _unsettled(record)
+    updates = min(record.steps, LONGEST)
+    longer = lab.long_trial(FACTOR, updates)
+    if longer is None or not 0 <= longer <= PROGRESS * rates.start:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            lab.place,
+            f"After {rates.updates} updates the loss was lower than at the start ({rates.after[1.0]:.3g} after "
+            f"{rates.start:.3g}); at the end of the run it "
+            + ("was no number any more" if math.isinf(end) else f"was at {end:.3g}")
+            + f". With {FACTOR:g} times the learning rate, {updates} updates brought it to {longer:.3g} (on batches "
+            "that were held out).",
+            f"Lower the learning rate, from {lab.rate_text()} to {lab.rate_text(FACTOR)}, or the momentum.",
+        )
+    ]
+
+
+def _unsettled(record: Record) -> list[Finding]:
+    """Where the run forgets what it has learned, and a smaller learning rate keeps it."""
+    lab, rise, end = record.lab, _rise([value for _, value in record.course()]), record.last_loss()
+    if lab is None or rise < RISE or not 0 < end < math.inf:
+        return []
+    found: Settled | None = lab.ask("settled", lambda in_time: _experiment(lab, in_time))
+    if found is None or found.smaller > SETTLED * min(found.now, end) or found.smaller > SLOWER * found.own:
+        return []
+    return [
+        Finding(
+            CODE,
+            "warning",
+            lab.place,
+            f"In the second half of the run the loss rose again to {rise:.3g} times what it had been (means over a "
+            f"twentieth of the run). From the end of the run, {LONGER} updates with {FACTOR:g} times the learning rate "
+            f"brought it from {found.now:.3g} to {found.smaller:.3g} on batches that were held out; with its own, to "
+            f"{found.own:.3g}.",
+            f"Lower the learning rate ({lab.rate_text()}) or the momentum, at least towards the end of the run "
+            "(torch.optim.lr_scheduler).",
+        )
+    ]
+
+
+def _rise(losses: list[float]) -> float:
+    """The greatest mean of a part of the second half of the run, over the least of a part before."""
+    size = max(10, len(losses) // WINDOWS)
+    half = losses[len(losses) // 2 :]
+    means = [fmean(half[i : i + size]) for i in range(0, len(half) - size + 1, size)]
+    if not means or min(means) <= 0 or not all(map(math.isfinite, means)):
+        return 0.0
+    return max(mean / min(means[: number + 1]) for number, mean in enumerate(means))
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Settled | None:
+    rule = lab.optimizer
+    assert rule is not None
+    weights = [(p, p.detach().clone()) for group in rule.param_groups for p in group["params"]]
+    state, now = copy.deepcopy(rule.state_dict()), lab.held_out_loss()
+    tapes, after = lab.training_tapes, []
+    for factor in (1.0, FACTOR):
+        rule.load_state_dict(copy.deepcopy(state))
+        with torch.no_grad():
+            for p, before in weights:
+                p.copy_(before)
+        for group in rule.param_groups:
+            group["lr"] = factor * group["lr"]
+        losses = []
+        for number in range(LONGER):
+            if not in_time():
+                return None
+            for p, _ in weights:
+                p.grad = None
+            tapes[number % len(tapes)].replay()
+            rule.step()
+            if number >= LONGER // 2 and number % 10 == 9:
+                losses.append(lab.held_out_loss())
+        after.append(fmean(losses))
+    return Settled(now, *after)

@@ -1,0 +1,80 @@
+"""Whether the graphs of backward passes grow into each other: each holds the one before it, across an update.
+
+Only graphs that the script keeps (`retain_graph=True`) are walked through, and of these the first few. An update is
+known by the numbers of the parameters, whoever made it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Graphs"]
+
+ENOUGH = 6
+"""Passes in a row."""
+
+LOOKED_AT = 20
+"""Passes of a run."""
+
+LARGEST = 20_000
+"""Nodes."""
+
+NUMBERS = 16
+"""Of a parameter, that are compared."""
+
+
+@dataclass
+class Graphs:
+    """Gathers it.
+
+    Attributes:
+        sizes: nodes of the graphs of successive passes, each larger than the one before, and holding most of it though
+            parameters have changed since.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    _looked: int = 0
+    _nodes: set[Any] = field(default_factory=set)
+    _leaves: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    @property
+    def grow(self) -> bool:
+        """For long enough."""
+        return len(self.sizes) >= ENOUGH
+
+    def before_backward(self, roots: tuple[Tensor, ...], retain: bool) -> None:
+        """A backward pass is about to begin."""
+        if self.grow:
+            return
+        nodes = set[Any]()
+        if retain and self._looked < LOOKED_AT:
+            self._looked += 1
+            nodes = _reached([root.grad_fn for root in roots if root.grad_fn is not None])
+        inner = {node for node in nodes if not hasattr(node, "variable")}
+        held = 2 * len(inner & self._nodes) > len(self._nodes) > 0
+        changed = any(bool((_some(p) != before).any()) for p, before in self._leaves)
+        longer = held and changed and len(inner) > self.sizes[-1]
+        self.sizes = [*self.sizes, len(inner)] if longer else [len(inner)]
+        self._nodes = inner if not self.grow else set()
+        leaves = [node.variable for node in nodes if hasattr(node, "variable")]
+        self._leaves = [(p, _some(p)) for p in leaves] if not self.grow else []
+
+
+def _reached(nodes: list[Any]) -> set[Any]:
+    """All nodes behind these; none where there are too many."""
+    seen = set(nodes)
+    while nodes:
+        for node, _ in nodes.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                nodes.append(node)
+        if len(seen) > LARGEST:
+            return set()
+    return seen
+
+
+def _some(p: Tensor) -> Tensor:
+    return p.detach().flatten()[:NUMBERS].clone()
