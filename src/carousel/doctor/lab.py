@@ -31,10 +31,8 @@ HELD_OUT = 4
 
 LEAST_TAPES = 8
 
-SHARE = 0.3
-"""Of the time of the run that all experiments together may take, beside `SECONDS`."""
-
-SECONDS = 2.0
+SHARE, SECONDS = 0.3, 2.0
+"""Of the time of the run, that all experiments together may take by default, and seconds beside it."""
 
 LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
 """Factors of the learning rate; the next is tried where the one before was not worse."""
@@ -79,8 +77,12 @@ class Reliance:
 class Lab:
     """A listener for `Watch` that makes experiments possible.
 
+    Args:
+        share, seconds: all experiments together may take this share of the time of the run, and so many seconds more.
+
     Attributes:
         recorder: its tapes.
+        paused: no new experiments are made for now; the results of those that were made are there.
         optimizer: the one of the run.
         peak: the greatest learning rate of each parameter group.
         fell: the update at which all learning rates had fallen below a hundredth of their peak.
@@ -88,7 +90,8 @@ class Lab:
         one_epoch: the tapes hold no sample twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = SHARE, seconds: float = SECONDS) -> None:
+        self.share, self.seconds, self.paused = share, seconds, False
         self.recorder = Recorder()
         self.optimizer: torch.optim.Optimizer | None = None
         self.peak: list[float] = []
@@ -210,8 +213,11 @@ class Lab:
         """Trials with other learning rates."""
 
         def work(in_time: Callable[[], bool]) -> LearningRates:
-            after: dict[float, float] = {}
+            self.restore()
+            start, after = self.held_out_loss(), dict[float, float]()
             for ladder in ((1.0,), *LADDERS):
+                if ladder[0] > 1 and after.get(1.0, start) > start:  # still larger ones do no better
+                    continue
                 best = after.get(1.0, math.inf)
                 for factor in ladder:
                     loss = self.trial(in_time, factor=factor)
@@ -221,8 +227,7 @@ class Lab:
                     if loss > best + NOISE * abs(best) and math.isfinite(best):
                         break
                     best = min(best, loss)
-            self.restore()
-            return LearningRates(UPDATES, self.held_out_loss(), after)
+            return LearningRates(UPDATES, start, after)
 
         return self.ask("learning_rates", work)
 
@@ -252,11 +257,17 @@ class Lab:
     def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
         """Let `work` be done in a child, once; None where it cannot be."""
         if name not in self._known:
+            if self.paused:
+                return None
             self._known[name] = self._done(name, work)
         return self._known[name]
 
+    def found(self, name: str) -> Any:
+        """What came of an experiment, None if it was not made."""
+        return self._known.get(name)
+
     def _done(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
-        left = SHARE * (self._ended - self._began) + SECONDS - self._spent
+        left = self.share * (self._ended - self._began) + self.seconds - self._spent
         if self.why_not is not None or left <= 0:
             return None
         began = time.monotonic()
