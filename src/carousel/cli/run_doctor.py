@@ -28,6 +28,9 @@ SHARE = 100
 LEAST = 120
 """Updates before experiments: with fewer, no rule judges by them."""
 
+COUNTED = 200
+"""Updates at which losses are counted one by one; of a script it is more."""
+
 MOST_RESTARTS = 3
 
 
@@ -91,7 +94,7 @@ class RunDoctor(Callback):
         if self._lab is not None:
             self._lab.paused = True
         self._doctor = Doctor(probe=alone, lab=self._lab, without=trainer.task.unasked)
-        self._doctor.record.prior_suffices = True
+        self._doctor.record.prior_suffices, self._doctor.record.counted = True, COUNTED
         self._doctor.__enter__()
 
     def on_step(self, trainer: Trainer, step: Step) -> None:

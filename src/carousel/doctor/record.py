@@ -74,6 +74,8 @@ class Record:
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
+    counted: int = 20 * ALWAYS
+    """Updates whose labels and losses are counted one by one."""
     prior_suffices: bool = False
     """A loss below what the frequencies of the classes alone give counts as learned: much of a text is chance."""
     looked: int = 0
@@ -92,7 +94,7 @@ class Record:
     @property
     def counts(self) -> bool:
         """Whether labels and losses are counted at the present step, which costs less."""
-        return self._falls_due(20 * ALWAYS)
+        return self._falls_due(self.counted)
 
     def _falls_due(self, always: int) -> bool:
         return self.steps % 2 ** (self.steps // always).bit_length() == 0

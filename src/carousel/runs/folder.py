@@ -4,7 +4,7 @@
     metrics.jsonl       a JSON object a line, losses in nats  samples.jsonl   what the network wrote, and when
     model.safetensors   the weights to use                    tokenizer.json  text <-> ids
     last.ckpt           everything that resuming needs        previous.ckpt   the checkpoint before it
-    findings.json       what is wrong with the run            status.json     how far it got
+    findings.json       what the doctor says of the run       status.json     how far it got
     cell.py.txt         source of the user's own cell, for the record: never executed
     report.html
 

@@ -110,10 +110,11 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
         without: codes of faults that are not asked for.
     """
     found: list[tuple[ModuleType, Finding]] = []
+    learned = record.has_learned()
     for rule in RULES:
         wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
-        learned = rule is not unnormalized_input and record.has_learned()  # a huge first loss is no measure for that
-        if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or learned)):
+        idle = learned and rule is not unnormalized_input  # a huge first loss is no measure for that
+        if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
