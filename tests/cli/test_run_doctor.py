@@ -14,6 +14,7 @@ import carousel
 from carousel.cli.main import main
 from carousel.cli.run_doctor import MOST_RESTARTS, RunDoctor
 from carousel.doctor import Doctor, Finding
+from carousel.doctor.lab import Lab, LearningRates
 from carousel.training import Callback, Step, Trainer
 
 SENTENCE = "Round and round the error goes, and where it stops nobody knows.\n"
@@ -29,6 +30,10 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> No
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     Path("text.txt").write_text(SENTENCE * 60)
+
+
+def unexpected(said: object) -> None:
+    raise AssertionError(said)
 
 
 def train(*arguments: str, code: int = 0) -> None:
@@ -72,7 +77,7 @@ def test_watched_cells_stay_compiled(cell: str, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("carousel.engine.backends.run_reference", loop)
     monkeypatch.setattr("carousel.engine.backends.run_aten", loop)
-    watch = RunDoctor(pytest.fail, pytest.fail)
+    watch = RunDoctor(unexpected, unexpected)
     carousel.train("text.txt", steps=60, out="run", callbacks=[watch], **{**OPTIONS, "cell": cell, "dropout": 0.2})
 
 
@@ -120,6 +125,21 @@ def test_what_no_setting_helps_ends_as_before(capsys: pytest.CaptureFixture[str]
     assert "--learning-rate" in finding["advice"]
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_what_trials_decided_stands_while_the_run_is_behind_them(monkeypatch: pytest.MonkeyPatch, ahead: bool) -> None:
+    looks = iter([[Finding("lr-too-high", "error", "there", "seen", "do")], [], []])
+    rates = LearningRates(60, 3.0, {0.01: 0.0 if ahead else 9.0})
+    monkeypatch.setattr(Doctor, "look", lambda self: next(looks))
+    monkeypatch.setattr(Lab, "found", lambda self, name: rates)
+    shown: list[Finding] = []
+    said: list[str] = []
+    carousel.train("text.txt", steps=40, out="run", callbacks=[RunDoctor(shown.append, said.append)], **OPTIONS)
+    (finding,) = shown
+    assert finding.advice == "Train with --learning-rate 6e-05; --fix does so by itself."
+    assert [f["code"] for f in findings("run")["findings"]] == (["lr-too-high"] if ahead else [])
+    assert len(said) == (not ahead)
+
+
 class StopAt(Callback):
     def __init__(self, step: int):
         self.step = step
@@ -130,7 +150,7 @@ class StopAt(Callback):
 
 
 def test_stopped_and_resumed(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = RunDoctor(pytest.fail, pytest.fail)
+    watch = RunDoctor(unexpected, unexpected)
     with pytest.raises(KeyboardInterrupt):
         carousel.train("text.txt", steps=40, out="run", callbacks=[watch, StopAt(30)], dropout=0.2, **OPTIONS)
     assert findings("run")["steps"] == 30
@@ -171,7 +191,7 @@ def test_nothing_is_left_behind_by_an_error() -> None:
         def on_step(self, trainer: Trainer, step: Step) -> None:
             raise RuntimeError("broken")
 
-    with pytest.raises(RuntimeError, match="broken"), RunDoctor(pytest.fail, pytest.fail) as watch:
+    with pytest.raises(RuntimeError, match="broken"), RunDoctor(unexpected, unexpected) as watch:
         carousel.train("text.txt", steps=5, out="run", callbacks=[watch, Broken()], **OPTIONS)
     assert len(torch.nn.modules.module._global_forward_hooks) == hooks
 

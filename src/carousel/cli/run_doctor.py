@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any
 
-from ..doctor import Doctor, Finding
+from ..doctor import Doctor, Finding, Record
 from ..doctor.lab import Lab
 from ..errors import TrainingError, UsageError
 from ..settings import Settings
@@ -27,6 +28,9 @@ SHARE = 100
 
 LEAST = 120
 """Updates before experiments: with fewer, no rule judges by them."""
+
+BY_TRIALS = ("lr-too-high", "lr-too-low")
+"""What trials with other learning rates decide."""
 
 COUNTED = 200
 """Updates at which losses are counted one by one; of a script it is more."""
@@ -54,8 +58,10 @@ class RunDoctor(Callback):
     """Watches a run; `findings.json` holds what is wrong with it, as of the last look, and in the end as judged.
 
     A look in the middle of a run can be premature. So a finding counts when two looks in a row agree on it, and is
-    taken back when the last judgment does not. Experiments (trials with other learning rates) are made in the middle
-    only where the loss is no lower than that of whoever knows the frequencies of the tokens and nothing else.
+    taken back when the last judgment does not. One that trials decided counts at once, and stands as long as the run is
+    behind them: a schedule that lowers the rate lets a run learn late what it could have learned early. Trials are made
+    in the middle only where the loss is no lower than that of whoever knows the frequencies of the tokens and nothing
+    else.
 
     Args:
         show: called with each error or warning, once.
@@ -85,6 +91,7 @@ class RunDoctor(Callback):
         self._before = [_finding(f) for f in trainer.folder.findings["findings"]] if trainer.step else []
         """Of the part of a run that was stopped and is resumed."""
         self._suspected: set[str] = set()
+        self._by_trials: dict[str, Finding] = {}
         self._shown: set[str] = {f.code for f in self._before}
         self._written: set[str] = set(self._shown)
         self._next = time.monotonic() + EVERY
@@ -133,7 +140,8 @@ class RunDoctor(Callback):
                     f"tries other learning rates on a copy, for {lab.seconds:.0f} s at most."
                 )
         found = self._doctor.look()
-        agreed = self._in_settings(trainer, [f for f in found if f.code in self._suspected])
+        agreed = self._in_settings(trainer, [f for f in found if f.code in (*self._suspected, *BY_TRIALS)])
+        agreed += self._standing(record, agreed)
         self._suspected = {f.code for f in found}
         self._repair(trainer, agreed)
         self._tell(agreed)
@@ -153,6 +161,7 @@ class RunDoctor(Callback):
                 found.insert(0, Finding("non-finite", "error", where, error.evidence, "", trainer.step - self._first))
             found = [replace(f, advice=error.advice) if f.code == "non-finite" else f for f in found]
         found = self._in_settings(trainer, found)
+        found += self._standing(doctor.record, found)
         if error is None or isinstance(error, TrainingError):
             self._repair(trainer, found)
         self._tell(found)
@@ -209,9 +218,19 @@ class RunDoctor(Callback):
                 self._say(f"{f.code}: {f.evidence} Training begins anew with {what}.")
                 raise Restart(change, {"code": f.code, "step": trainer.step, "evidence": f.evidence})
 
+    def _standing(self, record: Record, found: list[Finding]) -> list[Finding]:
+        """What was shown and is not found any more, though the run is behind the trials that decided it."""
+        rates = None if self._lab is None else self._lab.found("learning_rates")
+        if rates is None or min(rates.after.values(), default=math.inf) >= record.last_loss():
+            return []
+        codes = {code for f in found for code in (f.code, *f.consequences)}
+        return [f for code, f in self._by_trials.items() if code not in codes]
+
     def _tell(self, found: list[Finding]) -> None:
         """Show what is new."""
         for f in found:
+            if f.code in BY_TRIALS:
+                self._by_trials[f.code] = f
             if f.severity != "note" and f.code not in self._shown:
                 self._show(f)
                 self._shown.add(f.code)
