@@ -7,7 +7,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +46,9 @@ class Task(Protocol):
 
     unit: str
     """What a token is: "character", "word", "step"."""
-    repairs: Mapping[str, Callable[..., dict[str, Any]]]
+    repairs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
     """By the code of a fault, how settings can repair it; see `carousel.tasks.repairs`."""
-    unasked: Collection[str]
+    unasked: ClassVar[Collection[str]]
     """Codes of faults that such data can't have."""
 
     def network(self) -> nn.Module:
