@@ -26,7 +26,7 @@ from .runs import RunFolder, environment
 from .settings import Settings
 from .tasks.language_model import LanguageModelTask, build_network, describe_network
 from .tasks.sampling import Sampler
-from .training import Callback, Interrupted, Trainer, calibrate, check_device
+from .training import Callback, Interrupted, Restart, Trainer, calibrate, check_device
 from .training.processes import is_main, same_for_all, wait
 
 __all__ = ["Run", "load", "resume", "train"]
@@ -100,12 +100,12 @@ def train(
         about = describe_network(network, source)
         folder.write_json("network.json", about)
         folder.write_json("env.json", environment())
-        folder.write_json("findings.json", [])
+        folder.write_findings([])
         if source.is_own:
             folder.write_text("cell.py.txt", source.text or "")
         _note(callbacks, f"{settings.network.cell} with {about['parameters']:,} parameters, run folder {folder.path}")
         settings = _with_steps(task, settings, folder, origin, callbacks)
-        return _fit(Trainer(task, settings.training, folder, callbacks), task, folder, source)
+        return _fit(task, settings, folder, origin, callbacks)
 
 
 def resume(
@@ -137,7 +137,7 @@ def resume(
         if checkpoint is not None and notes:
             notes.append(f"Going on from the checkpoint before it, step {checkpoint['step']:,}.")
         _note(callbacks, *notes)
-        origin = {key: config[key] for key in ("corpus", "own_cell")}
+        origin = {key: config[key] for key in ("corpus", "own_cell", "fixes") if key in config}
         sources = config["corpus"]["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
         corpus = _read(sources, settings)
         if corpus.digest != config["corpus"]["digest"]:
@@ -148,11 +148,8 @@ def resume(
         _set_threads(settings)
         task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
         settings = _with_steps(task, settings, folder, origin, callbacks)
-        trainer = Trainer(task, settings.training, folder, callbacks)
-        if checkpoint is not None:
-            trainer.load_checkpoint(checkpoint)
-        folder.cut_lines_after(trainer.step)
-        return _fit(trainer, task, folder, source)
+        folder.cut_lines_after(0 if checkpoint is None else checkpoint["step"])
+        return _fit(task, settings, folder, origin, callbacks, checkpoint)
 
 
 def load(run: str | Path, *, cell: str | type[Cell] | None = None) -> Run:
@@ -206,7 +203,7 @@ class Run:
     @property
     def findings(self) -> list[dict[str, Any]]:
         """What is wrong with the run: dicts of code, severity, where, evidence, advice."""
-        return self._folder.read_json("findings.json", [])
+        return self._folder.findings["findings"]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -327,8 +324,33 @@ def _with_steps(
     return settings
 
 
-def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: CellSource) -> Run:
-    run = Run(folder, None if not source.is_own else source.cell_class)
+def _fit(
+    task: LanguageModelTask,
+    settings: Settings,
+    folder: RunFolder,
+    origin: dict[str, Any],
+    callbacks: Sequence[Callback],
+    checkpoint: dict[str, Any] | None = None,
+) -> Run:
+    """Train to the end, from the checkpoint if there is one; anew with other settings where a callback asks for it."""
+    while True:
+        trainer = Trainer(task, settings.training, folder, callbacks)
+        if checkpoint is not None:
+            trainer.load_checkpoint(checkpoint)
+        try:
+            return _finish(trainer, task, folder)
+        except Restart as restart:
+            before = {name: value for group in settings.to_dict().values() for name, value in group.items()}
+            changes = {name: [before[name], value] for name, value in restart.changes.items()}
+            origin = {**origin, "fixes": [*origin.get("fixes", []), {**restart.about, "changes": changes}]}
+            settings, checkpoint = settings.changed(**restart.changes), None
+            folder.forget_training()  # first: killed in between, the run begins anew as it was
+            folder.write_config({**settings.to_dict(), **origin})
+            task = LanguageModelTask(task.tokenizer, task.tokens, task.documents, settings, task.cell)
+
+
+def _finish(trainer: Trainer, task: LanguageModelTask, folder: RunFolder) -> Run:
+    run = Run(folder, task.cell.cell_class if task.cell.is_own else None)
     _write_status(trainer, folder, "running")
     try:
         trainer.fit()
@@ -339,14 +361,7 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
         raise Interrupted(message) from None
     except TrainingError as error:
         _write_status(trainer, folder, "failed", str(error))
-        finding = {
-            "code": "non-finite",
-            "severity": "error",
-            "where": f"step {trainer.step + 1}",
-            "evidence": error.evidence,
-            "advice": error.advice,
-        }
-        folder.write_json("findings.json", [finding])
+        _add_finding(folder, error, trainer.step)
         _report(folder)
         raise
     wait()  # for the main process to have written the weights
@@ -355,6 +370,22 @@ def _fit(trainer: Trainer, task: LanguageModelTask, folder: RunFolder, source: C
     _report(folder)
     wait()
     return run
+
+
+def _add_finding(folder: RunFolder, error: TrainingError, step: int) -> None:
+    """What ended the training, unless the doctor has said it."""
+    seen = folder.findings
+    if not any("non-finite" in (f["code"], *f.get("consequences", [])) for f in seen["findings"]):
+        finding = {
+            "code": "non-finite",
+            "severity": "error",
+            "where": f"step {step + 1}",
+            "evidence": error.evidence,
+            "advice": error.advice,
+            "step": step,
+            "consequences": [],
+        }
+        folder.write_findings([finding, *seen["findings"]], seen["steps"], seen["signals"])
 
 
 def _report(folder: RunFolder) -> None:

@@ -158,6 +158,13 @@ class Settings:
         """The inverse of `to_dict`; other sections of `config` are left alone."""
         return cls.of(**{key: value for group in _GROUPS for key, value in config[group].items()})
 
+    def changed(self, **options: Any) -> Settings:
+        """The same with some fields replaced, whatever their group."""
+        groups = self.to_dict()
+        for name, value in options.items():
+            groups[_HOMES[name]][name] = value
+        return self.from_dict(groups)
+
     def resolved(self, **training: Any) -> Settings:
         """The same with some training settings replaced."""
         return dataclasses.replace(self, training=dataclasses.replace(self.training, **training))

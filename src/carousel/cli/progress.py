@@ -10,12 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from ..doctor.shown import STYLES
 from ..training import Callback, Step, Trainer
 from ..training.processes import is_main
 
 if TYPE_CHECKING:
     from ..api import Run
+    from ..doctor import Finding
 
 __all__ = ["Progress"]
 
@@ -51,8 +54,18 @@ class Progress(Callback):
         """Print a sentence above the bar."""
         self.console.print(text, markup=False)
 
+    def on_finding(self, finding: Finding) -> None:
+        """What the doctor found."""
+        self.console.print(
+            Text.assemble((finding.severity, STYLES[finding.severity]), ": ", (finding.code, "bold")), end=""
+        )
+        self.console.print(f", {finding.where}: {finding.evidence} {finding.advice}", markup=False)
+
     def on_begin(self, trainer: Trainer) -> None:
         """Show the bar."""
+        for old in self.bars.task_ids:  # of a run that began anew
+            self.bars.remove_task(old)
+        self.loss, self.seen, self.tokens = 0.0, 0, 0
         self.unit = trainer.task.unit
         self.bar = self.bars.add_task("", total=trainer.steps, completed=trainer.step, loss="", speed="")
         self.since = trainer.seconds

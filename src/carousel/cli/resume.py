@@ -20,6 +20,7 @@ def _resume(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     cell: str | None = None,
     data: str | None = None,
+    doctor: bool = True,
 ) -> None:
     """Continue a run that was stopped or killed; it ends with the weights it would have had without.
 
@@ -27,14 +28,16 @@ def _resume(
         run: The run folder.
         cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
         data: Where the text is now, if it was moved.
+        doctor: Nobody watches the run and says what is wrong with it.
     """
     from ..api import load, resume
     from .progress import Progress
+    from .run_doctor import watching
 
     status = load(run).status
     if status.get("status") == "finished":
         print(f"{run} is finished: all {status['steps']:,} steps are done. `carousel sample {run}` lets it write.")
         return
-    with Progress() as progress:
-        finished = resume(run, cell=cell, data=data, callbacks=[progress])
+    with Progress() as progress, watching(progress, doctor=doctor) as callbacks:
+        finished = resume(run, cell=cell, data=data, callbacks=callbacks)
     progress.close(finished)

@@ -25,6 +25,8 @@ def _train(
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
+    doctor: bool = True,
+    fix: bool = False,
 ) -> None:
     """Train a recurrent network on your own text.
 
@@ -34,17 +36,23 @@ def _train(
         network: What is trained.
         training: How it is trained.
         out: Run folder to make; by default a new one under runs/.
+        doctor: Nobody watches the run and says what is wrong with it.
+        fix: Where the doctor finds a fault that a setting repairs (learning rate, clipping), begin anew with that
+            setting, at most three times.
     """
     from ..api import train
     from ..errors import UsageError
     from .progress import Progress
+    from .run_doctor import watching
 
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
     options = {name: _literal(value) for name, value in network.cell_options.items()}
     settings = Settings(reading, dataclasses.replace(network, cell_options=options), training)
-    with Progress() as progress:
-        finished = train(data, settings=settings, out=out, callbacks=[progress])
+    if fix and not doctor:
+        raise UsageError("--fix needs the doctor; leave out --no-doctor.")
+    with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:
+        finished = train(data, settings=settings, out=out, callbacks=callbacks)
     progress.close(finished)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +45,8 @@ class Doctor:
         seconds: the same, so long after the first update.
         stop: end the script then, by a `SystemExit` from the optimizer's step.
         then: called with the doctor when it has judged.
+        lab: for the experiments, if it is to be another than by default.
+        without: codes of faults that are not asked for.
 
     Example:
         >>> import torch
@@ -76,6 +78,8 @@ class Doctor:
         seconds: float | None = None,
         stop: bool = False,
         then: Callable[[Doctor], object] | None = None,
+        lab: Lab | None = None,
+        without: Collection[str] = (),
     ) -> None:
         if steps is not None and steps < 1:
             raise UsageError(f"The updates to watch must be 1 or more; they were given as {steps}.")
@@ -83,13 +87,13 @@ class Doctor:
             raise UsageError(f"The seconds to watch must be more than 0; they were given as {seconds:g}.")
         if stop and steps is None and seconds is None:
             raise UsageError("To stop the script, say when: after how many updates (steps) or seconds.")
-        lab = Lab(AHEAD) if probe else None
+        lab = (lab or Lab(AHEAD)) if probe else None
         self.record = Record(lab=lab)
         self.findings: list[Finding] = []
         self.signals: dict[str, Any] = {}
         self.judged, self.elsewhere, self.unstoppable = False, 0, False
         self._steps, self._seconds, self._stop, self._then = steps, seconds, stop, then
-        self._stops = 0
+        self._stops, self._without = 0, without
         self._first: float | None = None
         listeners = [self.record, *([] if lab is None else [lab])]
         self._watch = Watch(*map(self._careful, listeners), self._clock())
@@ -106,6 +110,15 @@ class Doctor:
             self.record.error = self.record.error or error
             self._judge()
 
+    def look(self) -> list[Finding]:
+        """What is wrong so far; the watch goes on."""
+        if self.judged:
+            return self.findings
+        try:
+            return diagnose(self.record, self._without)
+        except Exception:  # ours; it comes again, and is told, at the end
+            return []
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the findings, how many updates were watched, and what was seen (`signals.signals`)."""
         return {"findings": [f.to_dict() for f in self.findings], "steps": self.record.steps, "signals": self.signals}
@@ -119,7 +132,7 @@ class Doctor:
         try:
             if self.record.lab is not None:
                 self.record.lab.close()
-            self.findings = diagnose(self.record) + self.findings
+            self.findings = diagnose(self.record, self._without) + self.findings
             self.signals = signals(self.record)
         except Exception as error:
             self.findings.append(_failed(error, self.record.steps))

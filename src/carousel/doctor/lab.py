@@ -34,10 +34,8 @@ HELD_OUT = 4
 
 LEAST_TAPES = 8
 
-SHARE = 0.3
-"""Of the time of the run that all experiments together may take, beside `SECONDS`."""
-
-SECONDS = 2.0
+SHARE, SECONDS = 0.3, 2.0
+"""Of the time of the run, that all experiments together may take by default, and seconds beside it."""
 
 LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
 """Factors of the learning rate; the next is tried where the one before was not worse."""
@@ -92,9 +90,11 @@ class Lab:
     Args:
         ahead: experiments, by name, that are begun beside the run as soon as there are tapes, if there is a second
             processor: they may be asked for at its end.
+        share, seconds: all experiments together may take this share of the time of the run, and so many seconds more.
 
     Attributes:
         recorder: its tapes.
+        paused: no new experiments are made for now; the results of those that were made are there.
         optimizer: the one of the run.
         peak: the greatest learning rate of each parameter group.
         fell: the update at which all learning rates had fallen below a hundredth of their peak.
@@ -102,7 +102,10 @@ class Lab:
         one_epoch: the tapes hold no sample twice.
     """
 
-    def __init__(self, ahead: Mapping[str, Experiment] | None = None) -> None:
+    def __init__(
+        self, ahead: Mapping[str, Experiment] | None = None, *, share: float = SHARE, seconds: float = SECONDS
+    ) -> None:
+        self.share, self.seconds, self.paused = share, seconds, False
         self.recorder = Recorder()
         self.optimizer: torch.optim.Optimizer | None = None
         self.peak: list[float] = []
@@ -271,11 +274,17 @@ class Lab:
     def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
         """Let `work` be done in a copy of the process, once; None where it cannot be."""
         if name not in self._known:
+            if self.paused:
+                return None
             self._known[name] = self._done(name, work)
         return self._known[name]
 
+    def found(self, name: str) -> Any:
+        """What came of an experiment, None if it was not made."""
+        return self._known.get(name)
+
     def _done(self, name: str, work: Work) -> Any:
-        left = SHARE * (self._ended - self._began) + SECONDS - self._spent
+        left = self.share * (self._ended - self._began) + self.seconds - self._spent
         if self.why_not is not None or left <= 0:
             return None
         if self._beside is not None and name in self._is_beside and self.peak == self._begun_with:
@@ -354,8 +363,11 @@ def _processors() -> int:
 
 def learning_rates(lab: Lab, in_time: Callable[[], bool]) -> LearningRates:
     """Trials with larger rates as long as they are no worse, then with smaller ones."""
-    after: dict[float, float] = {}
+    lab.restore()
+    start, after = lab.held_out_loss(), dict[float, float]()
     for ladder in ((1.0,), *LADDERS):
+        if ladder[0] > 1 and after.get(1.0, start) > start:  # still larger ones do no better
+            continue
         best = after.get(1.0, math.inf)
         for factor in ladder:
             loss = lab.trial(in_time, factor=factor)
@@ -365,8 +377,7 @@ def learning_rates(lab: Lab, in_time: Callable[[], bool]) -> LearningRates:
             if loss > best + NOISE * abs(best) and math.isfinite(best):
                 break
             best = min(best, loss)
-    lab.restore()
-    return LearningRates(UPDATES, lab.held_out_loss(), after)
+    return LearningRates(UPDATES, start, after)
 
 
 def _rows(x: Tensor) -> Tensor:

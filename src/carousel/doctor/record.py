@@ -90,6 +90,10 @@ class Record:
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
+    counted: int = COUNTED
+    """Updates whose labels and losses are counted one by one."""
+    prior_suffices: bool = False
+    """A loss below what the frequencies of the classes alone give counts as learned: much of a text is chance."""
     looked: int = 0
     _modules: dict[int, ModuleSeen] = field(default_factory=dict)
     _named_of: int = 0
@@ -336,7 +340,7 @@ class Record:
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
         self.steps += 1
-        self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(COUNTED), None
+        self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(self.counted), None
         self.samples.updated()
         self.updates[id(optimizer)].used = True
 
@@ -375,6 +379,8 @@ class Record:
 
     def has_learned(self) -> bool:
         """The loss is positive, and less than a twentieth of what it was in the first ten updates, or of chance."""
+        if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.labels.values()):
+            return True
         first = [value for _, value in self.course()[:10]]
         for kind, calls in self.loss_calls.items():
             if kind in CHANCE and calls.classes > 1:

@@ -130,6 +130,11 @@ class Labels:
             sums[1, : len(right)] += right
         return sums[0], sums[1]
 
+    def entropy(self) -> float:
+        """Of the classes, in nats: the loss of whoever knows their frequencies and nothing else."""
+        counts, _ = self.totals()
+        return float(torch.special.entr(counts / max(1, int(counts.sum()))).sum())
+
 
 Histogram = tuple[int, float, float, list[int]]
 BINS = 40

@@ -191,6 +191,12 @@ DRAWING = ("dropout", "rand", "bernoulli", "multinomial", "normal_", "uniform_",
 CARRIERS = ("batch_norm", "instance_norm")
 """They write to running statistics that live outside of the step, and do not read them while training."""
 
+TELLING = frozenset(
+    "shape dtype device requires_grad ndim is_cpu is_cuda is_sparse is_leaf _version __len__ size numel stride dim "
+    "data_ptr is_contiguous is_floating_point".split()
+)
+"""Names of what is asked again and again, and leaves no trace on a tape."""
+
 TAPES = 40
 """Steps that are recorded, from the first."""
 
@@ -308,7 +314,7 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         keywords = kwargs or {}
-        if not self._on or self._busy or (os.getpid(), threading.get_ident()) != self._home:
+        if not self._on or self._busy or _tells(func) or (os.getpid(), threading.get_ident()) != self._home:
             return func(*args, **keywords)
         return self._recorded(func, args, keywords)
 
@@ -496,6 +502,12 @@ class Custom:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         return self.owner.apply(*args, **keywords)
+
+
+def _tells(function: Callable[..., Any]) -> bool:
+    """Whether it says something about a tensor that is none itself."""
+    name = getattr(function, "__name__", "")
+    return (getattr(getattr(function, "__self__", None), "__name__", "") if name == "__get__" else name) in TELLING
 
 
 def _reads_gradient(call: Call) -> bool:

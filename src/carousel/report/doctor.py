@@ -28,7 +28,7 @@ from .doctor_figures import (
 from .figures import Chart, Series, compact
 from .words import breakable, count, figure, first_finite, plain, shown, visible, write_whole
 
-__all__ = ["render_doctor_report", "write_doctor_report"]
+__all__ = ["findings_list", "render_doctor_report", "write_doctor_report"]
 
 SEVERITIES = {"error": "failed", "warning": "stopped", "note": "running"}
 """With the color of the page's head."""
@@ -72,7 +72,7 @@ def _page(content: Mapping[str, Any], title: str) -> str:
     layers = [_Layer(layer) for layer in _dicts(signals.get("layers"))]
     activations = _dicts(signals.get("activations"))
     sections = [
-        ("findings", "Findings", _findings(found, steps)),
+        ("findings", "Findings", findings_list(found, steps)),
         ("loss", "Loss", _loss(signals, found)),
         ("layers", "Gradients and updates through depth", _layers(layers)),
         ("activations", "Activations through depth", _histograms(activations)),
@@ -112,11 +112,12 @@ def _sorted(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(findings, key=lambda finding: list(SEVERITIES).index(_severity(finding)))
 
 
-def _findings(findings: Sequence[Mapping[str, Any]], steps: float) -> str:
+def findings_list(findings: Sequence[Mapping[str, Any]], steps: float) -> str:
+    """The findings, the worst first, or a sentence that there are none in so many updates."""
     if not findings:
         words = f"Nothing was found in {count(steps, 'update')}." if steps else "There was nothing to judge."
         return f'<p class="card nothing">{words}</p>'
-    items = [_finding(number, finding) for number, finding in enumerate(findings[:MOST_FINDINGS], 1)]
+    items = [_finding(number, finding) for number, finding in enumerate(_sorted(findings)[:MOST_FINDINGS], 1)]
     left = len(findings) - len(items)
     rest = f'<p class="lead">{left:,} more are left out.</p>' if left > 0 else ""
     return f'<ul class="findings">\n{"".join(items)}\n</ul>{rest}'
@@ -132,10 +133,12 @@ def _finding(number: int, of: Mapping[str, Any]) -> str:
     lines = [f'<p class="evidence">{shown(of.get("evidence") or "")}{seen}</p>'] if of.get("evidence") or seen else []
     consequences = [f"<code>{shown(c, LONGEST_NAME)}</code>" for c in _list(of.get("consequences"))[:30]]
     lines += [f"<p>It explains {', '.join(consequences)} too.</p>"] if consequences else []
-    lines += [f"<p><b>What to do:</b> {shown(of['advice'])}</p>"] if of.get("advice") else []
+    lines += [f"<p><strong>What to do:</strong> {shown(of['advice'])}</p>"] if of.get("advice") else []
     if code in CONCEPTS:
         concept, sentence = CONCEPTS[code]
-        lines.append(f'<p class="behind"><b>Behind it: {concept}.</b> {shown(sentence[0].upper() + sentence[1:])}</p>')
+        lines.append(
+            f'<p class="behind"><strong>Behind it: {concept}.</strong> {shown(sentence[0].upper() + sentence[1:])}</p>'
+        )
     return f'<li class="finding {kind}" id="finding-{number}"><h3>{head}</h3>{"".join(lines)}</li>'
 
 

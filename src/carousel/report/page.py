@@ -12,13 +12,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
+from carousel.report.doctor import findings_list
 from carousel.report.figures import charts, compact, loss_text, read_number, series
 from carousel.report.words import count, figure, first_finite, plain, shown, table, write_whole
 
 __all__ = ["ReportData", "render_report", "write_report"]
 
 STATUSES = ("finished", "stopped", "running", "failed")
-SEVERITIES = ("error", "warning", "note")
 MOST_SAMPLES = 6
 MOST_SAMPLE_CHARACTERS = 4_000
 MOST_ROWS = 600
@@ -41,7 +41,8 @@ class ReportData:
     clipping), `grad_norm_clipped`, `tokens_per_second`, and `dev_loss` where evaluated; losses in nats per token.
     `samples` have `step`, `seconds`, `dev_loss`, `text`, `prompt`, `temperature`. `summary` has `best_dev_loss`,
     `best_step`, `final_train_loss`, `seconds`, `tokens_per_second`, `test_loss`; what it lacks comes from the metrics.
-    `findings` have `code`, `severity`, `where`, `evidence`, `advice`.
+    `findings` have `code`, `severity`, `where`, `evidence`, `advice`; `watched` is in how many updates they were looked
+    for. `fixes` are restarts with other settings: `code`, `step`, `evidence`, and in `changes` [old, new] by name.
     """
 
     title: str
@@ -55,6 +56,8 @@ class ReportData:
     metrics: Sequence[Mapping[str, Any]] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Mapping[str, Any]] = ()
+    watched: int | None = None
+    fixes: Sequence[Mapping[str, Any]] = ()
     network: Sequence[tuple[str, str]] = ()
     equations: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +79,7 @@ def render_report(data: ReportData) -> str:
     """The page as a string."""
     here = files("carousel.report")
     parts = [
-        ("findings", "Findings", _findings(data.findings)),
+        ("findings", "What the doctor says", _findings(data)),
         ("curves", "Curves", _curves(data)),
         ("samples", "Samples", _samples(data.samples)),
         ("network", "Network", _network(data)),
@@ -168,24 +171,19 @@ def _test_tile(data: ReportData) -> list[Tile]:
     return [Tile("Test loss", loss_text(loss), f"nats per {_unit(data)} · {other}", note)]
 
 
-def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
-    if not findings:
-        return ""
-    rank = {severity: place for place, severity in enumerate(SEVERITIES)}
-    items = []
-    for finding in sorted(findings, key=lambda finding: rank.get(str(finding.get("severity")), len(rank)))[:MOST_ROWS]:
-        severity = str(finding.get("severity") or "note")
-        where = f'<span class="where">{shown(finding["where"])}</span>' if finding.get("where") else ""
-        evidence = finding.get("evidence") or ""
-        if isinstance(evidence, Mapping):
-            evidence = ", ".join(f"{key}: {plain(value)}" for key, value in evidence.items())
-        evidence = f'<p class="evidence">{shown(evidence)}</p>' if evidence else ""
-        advice = f"<p>{shown(finding['advice'])}</p>" if finding.get("advice") else ""
-        kind = severity if severity in rank else "note"
-        code = f"<code>{shown(finding.get('code') or 'unnamed')}</code>"
-        head = f'<span class="severity">{shown(severity.capitalize())}</span>{code}{where}'
-        items.append(f'<li class="finding {kind}"><h3>{head}</h3>{evidence}{advice}</li>')
-    return '<ul class="findings">\n' + "\n".join(items) + "\n</ul>"
+def _findings(data: ReportData) -> str:
+    fixes = "".join(f'<p class="lead">{_fix(fix)}</p>\n' for fix in data.fixes)
+    return fixes + (findings_list(data.findings, data.watched or 0) if data.findings or data.watched else "")
+
+
+def _fix(of: Mapping[str, Any]) -> str:
+    changes = of.get("changes")
+    pairs = changes.items() if isinstance(changes, Mapping) else ()
+    what = ", ".join(f"{shown(name)} from {shown(old)} to {shown(new)}" for name, (old, new) in pairs)
+    return (
+        f"Begun anew at step {shown(of.get('step'))} with {what or 'other settings'}, because of "
+        f"<code>{shown(of.get('code') or 'unnamed')}</code>: {shown(of.get('evidence') or '')}"
+    )
 
 
 def _curves(data: ReportData) -> str:

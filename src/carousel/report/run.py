@@ -26,7 +26,7 @@ def report_data(folder: RunFolder) -> ReportData:
     """Everything the page shows."""
     config, status = folder.config, folder.read_json("status.json", {})
     network, env = folder.read_json("network.json", {}), folder.read_json("env.json", {})
-    after = next_commands(folder)
+    after, seen = next_commands(folder), folder.findings
     if status.get("status") != "finished":
         after.insert(0, (resume_command(folder), "go on from the last checkpoint"))
     return ReportData(
@@ -40,10 +40,12 @@ def report_data(folder: RunFolder) -> ReportData:
         summary={key: value for key, value in status.items() if value is not None},
         metrics=folder.lines("metrics.jsonl"),
         samples=folder.lines("samples.jsonl"),
-        findings=folder.read_json("findings.json", []),
+        findings=seen["findings"],
+        watched=seen["steps"] or None,
+        fixes=config.get("fixes", []),
         network=[tuple(layer) for layer in network.get("layers", [])],
         equations=network.get("equations", ""),
-        config={key: value for key, value in config.items() if key != "format"},
+        config={key: value for key, value in config.items() if key not in ("format", "fixes")},
         environment=env,
         reproduce=[env["command"]] if env.get("command") else [],
         next_commands=after,

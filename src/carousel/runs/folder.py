@@ -4,7 +4,7 @@
     metrics.jsonl       a JSON object a line, losses in nats  samples.jsonl   what the network wrote, and when
     model.safetensors   the weights to use                    tokenizer.json  text <-> ids
     last.ckpt           everything that resuming needs        previous.ckpt   the checkpoint before it
-    findings.json       what is wrong with the run            status.json     how far it got
+    findings.json       what the doctor says of the run       status.json     how far it got
     cell.py.txt         source of the user's own cell, for the record: never executed
     report.html
 
@@ -136,6 +136,18 @@ class RunFolder:
         """Replace a JSON document of the folder."""
         self._replace(name, (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode())
 
+    @property
+    def findings(self) -> dict[str, Any]:
+        """What the doctor says: `findings`, of how many watched `steps`, and the `signals` that it rests on."""
+        found = self.read_json("findings.json", {})
+        if not isinstance(found, dict):  # of a run from before it was watched
+            found = {"findings": found}
+        return {"findings": [], "steps": 0, "signals": {}} | found
+
+    def write_findings(self, findings: list[dict[str, Any]], steps: int = 0, signals: Any = None) -> None:
+        """Replace `findings.json`."""
+        self.write_json("findings.json", {"findings": findings, "steps": steps, "signals": signals or {}})
+
     def write_text(self, name: str, text: str) -> None:
         """Replace a text document of the folder."""
         self._replace(name, text.encode())
@@ -167,6 +179,14 @@ class RunFolder:
         for name in ("metrics.jsonl", "samples.jsonl"):
             kept = [json.dumps(r, ensure_ascii=False) + "\n" for r in self.lines(name) if r.get("step", 0) <= step]
             self._replace(name, "".join(kept).encode())
+
+    def forget_training(self) -> None:
+        """Remove weights, checkpoints and what was logged: the run begins anew."""
+        if self.silent:
+            return
+        with self._writing():
+            for name in ("last.ckpt", "previous.ckpt", "model.safetensors", "metrics.jsonl", "samples.jsonl"):
+                self._file(name).unlink(missing_ok=True)
 
     # -- weights and checkpoints --------------------------------------------------------------------------------------
 

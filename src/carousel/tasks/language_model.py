@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ..data.streams import IGNORED, TokenStreams, split_by_position
 from ..errors import CarouselError, CellError, DataError, UsageError
 from ..nn import LanguageModel, Recurrent
 from ..settings import NetworkSettings, Settings
+from .repairs import COMMON, Repair
 from .sampling import Sampler
 
 __all__ = ["LanguageModelTask", "build_network"]
@@ -59,6 +61,10 @@ class LanguageModelTask:
     Raises:
         DataError: the text is shorter than one window.
     """
+
+    repairs: ClassVar[Mapping[str, Repair]] = COMMON
+    unasked: ClassVar[Collection[str]] = ("class-imbalance", "data-leakage", "label-noise", "unshuffled-data")
+    """Questions about samples; a text is one, and in order."""
 
     def __init__(self, tokenizer: Any, tokens: np.ndarray, documents: np.ndarray, settings: Settings, cell: CellSource):
         self.tokenizer, self.tokens, self.documents = tokenizer, tokens, documents

@@ -1,6 +1,6 @@
 """The training loop, truncated backpropagation through time, update rules and callbacks."""
 
-from .callbacks import Callback, Step
+from .callbacks import Callback, Restart, Step
 from .interrupt import Interrupted
 from .loop import Stream, Task, Trainer, calibrate, check_device
 from .optim import Schedule, optimizer
@@ -9,6 +9,7 @@ from .tbptt import Span, TruncatedBPTT
 __all__ = [
     "Callback",
     "Interrupted",
+    "Restart",
     "Schedule",
     "Span",
     "Step",

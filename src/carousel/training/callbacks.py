@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from .loop import Trainer
 
-__all__ = ["Callback", "Step"]
+__all__ = ["Callback", "Restart", "Step"]
 
 
 class Step(NamedTuple):
@@ -26,8 +26,21 @@ class Step(NamedTuple):
     """Training time so far, evaluations included."""
 
 
+class Restart(BaseException):
+    """Raised by a callback: the run begins anew with other settings.
+
+    Args:
+        changes: by name of a setting, its new value.
+        about: why, as plain data; it is kept in the run's configuration, with the old values.
+    """
+
+    def __init__(self, changes: dict[str, Any], about: dict[str, Any]):
+        super().__init__(changes)
+        self.changes, self.about = changes, about
+
+
 class Callback:
-    """Derive from it and override what you need; nothing here changes the run."""
+    """Derive from it and override what you need; nothing here changes the run, but that it may raise a `Restart`."""
 
     def on_note(self, text: str) -> None:
         """A sentence for the person in front: what was inferred, what is being done."""
@@ -45,4 +58,7 @@ class Callback:
         """After the network wrote something: `step`, `text`, `prompt`, `temperature`."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """After the last step, or when training stops early."""
+        """After the last step, or when the dev loss gets no better."""
+
+    def on_error(self, trainer: Trainer, error: BaseException) -> None:
+        """Training can't go on (a `TrainingError`), or was interrupted (`Interrupted`)."""

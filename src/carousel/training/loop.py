@@ -6,8 +6,8 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class Task(Protocol):
 
     unit: str
     """What a token is: "character", "word", "step"."""
+    repairs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
+    """By the code of a fault, how settings can repair it; see `carousel.tasks.repairs`."""
+    unasked: ClassVar[Collection[str]]
+    """Codes of faults that such data can't have."""
 
     def network(self) -> nn.Module:
         """A new network; random draws come from torch's global generator."""
@@ -123,10 +127,18 @@ class Trainer:
         Raises:
             TrainingError: the loss or the gradient is no longer finite.
             Interrupted: Ctrl-C; a checkpoint was written.
+            Restart: a callback asks for other settings.
         """
         if self.step == 0:
             self.save_checkpoint()
         self._tell("on_begin", self)
+        try:
+            self._go_on()
+        except (TrainingError, Interrupted) as error:
+            self._tell("on_error", self, error)
+            raise
+
+    def _go_on(self) -> None:
         saved = time.monotonic()
         with interruptible() as interruption:
             while self.step < self.steps and not self._exhausted():
@@ -146,9 +158,8 @@ class Trainer:
                     self.save_checkpoint()
                     saved = time.monotonic()
                 if stop:
-                    self._tell("on_end", self)
                     raise Interrupted(f"Stopped at step {self.step:,} of {self.steps:,}; everything is saved.")
-        self._tell("on_end", self)
+            self._tell("on_end", self)
 
     def update(self) -> Step:
         """One update: the gradient of `accumulate` windows, clipped, and the optimizer's step."""

@@ -6,6 +6,7 @@ A rule file has `CODE`, `EXPLAINS` (codes that are mere consequences of this fau
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from types import ModuleType
 
@@ -113,13 +114,19 @@ LEFT_OVER = ("lr-too-low", "underfitting")
 """What is said only where nothing else is wrong: any fault makes for slow learning."""
 
 
-def diagnose(record: Record) -> list[Finding]:
-    """What is wrong, the worst first; what another fault explains is listed under it."""
+def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
+    """What is wrong, the worst first; what another fault explains is listed under it.
+
+    Args:
+        record: of the run.
+        without: codes of faults that are not asked for.
+    """
     found: list[tuple[ModuleType, Finding]] = []
+    learned = record.has_learned()
     for rule in RULES:
         wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
-        learned = rule is not unnormalized_input and record.has_learned()  # a huge first loss is no measure for that
-        if not (rule in EXPERIMENTS and (wrong or learned)):
+        idle = learned and rule is not unnormalized_input  # a huge first loss is no measure for that
+        if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}

@@ -33,6 +33,9 @@ WRONG = 1e-2
 
 DIRECTIONS = 6
 
+CHECKED_ELSEWHERE = ("torch.", f"{__name__.partition('.')[0]}.")
+"""Modules whose functions are not the script's: those of PyTorch, and our own compiled cells."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -64,7 +67,7 @@ def findings(record: Record) -> list[Finding]:
 
 
 def _custom(call: Call) -> bool:
-    return isinstance(call.function, Custom) and not call.function.owner.__module__.startswith("torch.")
+    return isinstance(call.function, Custom) and not call.function.owner.__module__.startswith(CHECKED_ELSEWHERE)
 
 
 def _is_custom(lab: Lab) -> bool:
