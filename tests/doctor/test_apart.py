@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from carousel.doctor.apart import Trouble, can_fork, run_apart
+from carousel.doctor.apart import Apart, Trouble, can_fork, run_apart
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
 
@@ -74,3 +74,31 @@ def test_it_ends_in_time() -> None:
     assert isinstance(trouble, Trouble)
     assert time.monotonic() - began < 20
     assert run_apart(lambda in_time: in_time(), 0.0) is False
+
+
+def test_each_result_is_there_as_soon_as_it_is_made() -> None:
+    with Apart({"a": lambda in_time: 1, "long": lambda in_time: time.sleep(60), "b": lambda in_time: 2}, 5.0) as one:
+        assert one.result("a", 5.0) == 1
+        assert isinstance(one.result("b", 0.1), Trouble)
+
+
+def test_it_is_no_child_of_the_process() -> None:
+    with Apart({"": lambda in_time: time.sleep(60)}, 5.0), pytest.raises(ChildProcessError):
+        os.waitpid(-1, 0)
+
+
+def test_it_ends_with_the_process() -> None:
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        Apart({"": lambda in_time: os.write(writing, str(os.getpid()).encode())}, 5.0).result("", 5.0)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    copy = int(os.read(reading, 20))
+    for _ in range(100):
+        try:
+            os.kill(copy, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("The copy is still there.")

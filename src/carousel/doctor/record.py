@@ -333,7 +333,7 @@ class Record:
         """Count it, and see how far the weights have moved."""
         weights, before = self._before
         if weights:
-            moved = _norms(torch._foreach_sub([p.detach() for p in weights], before))
+            moved = _norms([p.detach() - old for p, old in zip(weights, before, strict=True)])
             for p, change in zip(weights, moved, strict=True):
                 layer = self.layers[id(p)]
                 step, _, size = layer.sizes[-1]
@@ -482,7 +482,8 @@ def _norms(of: list[Tensor]) -> list[float]:
     """The length of each, in one go."""
     if not of:
         return []
-    norms = torch._foreach_norm(of, dtype=functools.reduce(torch.promote_types, {t.dtype for t in of}, torch.float32))
+    dtype = functools.reduce(torch.promote_types, {t.dtype for t in of}, torch.float32)
+    norms = torch._foreach_norm(of, dtype=dtype)  # pyright: ignore[reportPrivateImportUsage]
     return torch.stack([n.to("cpu", torch.float64) for n in norms]).tolist()
 
 
