@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from carousel.doctor.tape import Recorder, Tape
+from carousel.doctor.recorder import Recorder
+from carousel.doctor.tape import Tape
 from carousel.doctor.watch import Watch
 
 

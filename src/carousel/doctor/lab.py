@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from .apart import Apart, Trouble, can_fork
 from .lines import line
-from .tape import Change, Recorder, Slot, Tape
+from .recorder import Recorder
+from .tape import Change, Slot, Tape
 
 __all__ = ["Experiment", "Lab", "LearningRates", "Reliance", "learning_rates"]
 

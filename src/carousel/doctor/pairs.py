@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .lab import Lab
-from .tape import DIFFERENCES, Call, Slot, Tape
+from .recorder import DIFFERENCES
+from .tape import Call, Slot, Tape
 from .watch import LOSSES
 
 __all__ = ["Pairs", "pairs", "plain_network", "target_of", "targets"]

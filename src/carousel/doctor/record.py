@@ -22,9 +22,9 @@ from .compared import Compared
 from .graphs import Graphs
 from .lab import Lab
 from .lines import line
+from .recorder import makes_table
 from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
-from .tape import makes_table
 
 __all__ = ["Record"]
 

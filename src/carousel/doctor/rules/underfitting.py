@@ -88,7 +88,7 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
             if call.name not in LOSSES:
                 return None
             scores = net((x - mean) / std).reshape(len(x), *shape).to(args[0].dtype)
-            return call.function(scores, *args[1:], **keywords)
+            return call.function(_suited(call.name, scores), *args[1:], **keywords)
 
         return change
 
@@ -108,6 +108,13 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
         root.backward()
         rule.step()
     return Reference(start, loss(lab.held_out_tapes))
+
+
+def _suited(loss: str, scores: Tensor) -> Tensor:
+    """What a loss takes in place of scores."""
+    if loss == "nll_loss":
+        return scores.log_softmax(1)
+    return scores.sigmoid() if loss == "binary_cross_entropy" else scores
 
 
 def _inputs(lab: Lab, tape: Tape) -> Tensor:

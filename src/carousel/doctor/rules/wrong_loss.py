@@ -24,7 +24,8 @@ from ..findings import Finding
 from ..lab import UPDATES, Lab
 from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
-from ..tape import Broadcast, Call
+from ..recorder import Broadcast
+from ..tape import Call
 
 CODE = "wrong-loss"
 EXPLAINS = ("saturated-activations", "exploding-gradient-depth", "underfitting")
