@@ -279,6 +279,39 @@ def huge() -> nn.Module:
     return net
 
 
+def tiny(norm: type[nn.Module] | None = None) -> nn.Module:
+    """Five layers whose weights begin at a hundredth."""
+    layers: list[nn.Module] = []
+    for n in (8, 32, 32, 32):
+        layers += [nn.Linear(n, 32), *([] if norm is None else [norm(32)]), nn.ReLU()]
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.01)
+    return nn.Sequential(*layers, nn.Linear(32, 5))
+
+
+class ByHand(nn.Module):
+    """Two matrices, the first of which says the same to all units."""
+
+    def __init__(self, *, alike: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else 0.3 * torch.randn(8, 16))
+        self.second = nn.Parameter(torch.zeros(16, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.first).tanh() @ self.second
+
+
+def rate(p: Tensor, y: Tensor, log_input: bool = True) -> Tensor:
+    return F.poisson_nll_loss(p, y, log_input)
+
+
+def counts() -> tuple[Tensor, Tensor]:
+    """Numbers of events, and what their rate depends on."""
+    x = torch.randn(900, 8)
+    return x, torch.poisson((0.5 * x[:, :1] + 0.5).exp())
+
+
 def swapped(batch_first: bool, pick: str) -> Run:
     """Batches of samples first, as they come from a data set."""
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
@@ -316,6 +349,9 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
+    "bad-init, tiny": lambda: Run(tiny(), *blobs(900), lr=1e-3, epochs=3),
+    "bad-init, by hand": lambda: Run(ByHand(), *blobs(900), lr=1e-2, epochs=4),
+    "wrong-loss, a rate as its logarithm": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=rate),
     "bad-init, huge": lambda: Run(huge(), *blobs(), lr=1e-4),
     "dead-relu, at the output": lambda: Run(
         mlp(width=16, out=1).append(nn.ReLU()), *(d := noisy_line())[:1], -3 - d[1].abs(), loss=squared
@@ -332,6 +368,13 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "deep with norms": lambda: Run(Deep("norm", 10), *spirals(), epochs=4, size=20, lr=1e-2),
     "a right gradient": lambda: Run(function(torch.sin, lambda x, g: x.cos() * g), *blobs()),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
+    "small numbers in front of norms": lambda: Run(tiny(nn.BatchNorm1d), *blobs(900), lr=1e-2, epochs=4),
+    "matrices by hand": lambda: Run(ByHand(alike=False), *blobs(900), lr=1e-2, epochs=4),
+    "a rate": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=lambda p, y: rate(p, y, False)),
+    "a logarithm of a rate": lambda: Run(mlp(out=1), *counts(), loss=rate),
+    "straight through, scaled": lambda: Run(
+        function(lambda x: x.abs().mean() * x.sign(), lambda x, g: g), *blobs(), epochs=8
+    ),
     "gradient scaling": lambda: Run(function(lambda x: x.clone(), lambda x, g: 0.5 * g), *blobs()),
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),

@@ -97,6 +97,7 @@ class Lab:
         recorder: its tapes.
         paused: no new experiments are made for now; the results of those that were made are there.
         optimizer: the one of the run.
+        weights: its parameters, each with what it was at the start.
         peak: the greatest learning rate of each parameter group.
         fell: the update at which all learning rates had fallen below a hundredth of their peak.
         troubles: what went wrong in experiments.
@@ -117,7 +118,7 @@ class Lab:
         self._several = False
         self._updates = 0
         self._usable: tuple[int, list[Tape]] | None = None
-        self._weights: list[tuple[Tensor, Tensor]] = []
+        self.weights: list[tuple[Tensor, Tensor]] = []
         self._state: dict[str, Any] = {}
         self._began = self._ended = time.monotonic()
         self._spent = 0.0
@@ -155,7 +156,7 @@ class Lab:
         rates = [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
         if self.optimizer is None:
             self.optimizer, self.peak, self._began = optimizer, rates, time.monotonic()
-            self._weights = [(p, p.detach().clone()) for group in optimizer.param_groups for p in group["params"]]
+            self.weights = [(p, p.detach().clone()) for group in optimizer.param_groups for p in group["params"]]
             self._state = copy.deepcopy(optimizer.state_dict())
         elif optimizer is not self.optimizer:
             self._several = True
@@ -313,7 +314,7 @@ class Lab:
         """As the run began, but for the learning rate."""
         assert self.optimizer is not None
         with torch.no_grad():
-            for p, before in self._weights:
+            for p, before in self.weights:
                 p.copy_(before)
                 p.grad = None
         self.optimizer.load_state_dict(copy.deepcopy(self._state))
@@ -324,16 +325,33 @@ class Lab:
                 group["lr"] = factor * rate
 
     def trial(
-        self, in_time: Callable[[], bool], *, factor: float = 1.0, change: Change | None = None, updates: int = UPDATES
+        self,
+        in_time: Callable[[], bool],
+        *,
+        factor: float = 1.0,
+        change: Change | None = None,
+        updates: int = UPDATES,
+        scales: Mapping[int, float] | None = None,
     ) -> float | None:
-        """Train from the start with something changed; the loss on held-out batches, None when time runs out."""
+        """Train from the start with something changed; the loss on held-out batches, None when time runs out.
+
+        Args:
+            in_time: whether there is time left.
+            factor: of the learning rate.
+            change: other results of some calls.
+            updates: how many.
+            scales: by `id` of a parameter, a factor of its values at the start.
+        """
         assert self.optimizer is not None
         self.restore(factor)
+        with torch.no_grad():
+            for p, _ in self.weights:
+                p.mul_((scales or {}).get(id(p), 1.0))
         tapes = self.training_tapes
         for number in range(updates):
             if not in_time():
                 return None
-            for p, _ in self._weights:
+            for p, _ in self.weights:
                 p.grad = None
             tapes[number % len(tapes)].replay(change=change)
             self.optimizer.step()

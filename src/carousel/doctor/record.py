@@ -39,6 +39,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 FEW = 32
 """Classes whose answers are counted in one table."""
 
+RESHAPING = ("View", "Squeeze", "Unsqueeze", "Reshape", "Alias", "TBackward", "Permute", "Select", "Slice", "Add")
+
 RENAMED = 16
 """Looks after which the parameters are listed anew: one may have been replaced."""
 
@@ -193,6 +195,15 @@ class Record:
         calls.count += 1
         if given.ndim != target.ndim and makes_table(given, target):
             calls.table = tuple(given.shape), tuple(target.shape)
+        if (
+            kind == "poisson_nll_loss"
+            and self.looks
+            and (args[2] if len(args) > 2 else keywords.get("log_input", True))
+        ):
+            calls.looked += 1
+            calls.positive += bool((given >= 0).all())
+            calls.maker = calls.maker or _maker(given)
+            return
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
         rows = given.detach().movedim(1, -1).float()
@@ -351,6 +362,10 @@ class Record:
         """Those of the modules that were called to learn."""
         return list(self._parameters.values())
 
+    def named(self) -> list[tuple[Tensor, ParameterSeen]]:
+        """The parameters that there are still, with what was seen of them."""
+        return [(p, seen) for _, _, _, p, seen in self._owned]
+
     def roots(self) -> list[nn.Module]:
         """The called modules that no other called module contains."""
         alive = [m for seen in self._modules.values() if seen.learning and (m := seen.reference()) is not None]
@@ -469,6 +484,14 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _reduction(keywords: dict[str, Any]) -> str:
     return keywords.get("reduction", "mean")
+
+
+def _maker(t: Tensor) -> str:
+    """Of the values, whatever has changed their shape or added a number to them since."""
+    node = t.grad_fn
+    while node is not None and any(word in node.name() for word in RESHAPING):
+        node = next((inner for inner, _ in node.next_functions if inner is not None), None)
+    return "" if node is None else node.name()
 
 
 def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> float | None:

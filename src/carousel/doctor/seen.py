@@ -88,6 +88,8 @@ class LossCalls:
         log_probabilities: the same of its exponential.
         columns: of these, how often there was one element in a row.
         classes: elements of a row, 0 where there are no rows.
+        positive: of the looked-at calls, how often no element of the input was below zero.
+        maker: the function that made the input, as PyTorch calls its derivative ("SoftplusBackward0").
         table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
@@ -99,6 +101,8 @@ class LossCalls:
     log_probabilities: int = 0
     columns: int = 0
     classes: int = 0
+    positive: int = 0
+    maker: str = ""
     table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 

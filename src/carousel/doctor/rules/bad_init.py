@@ -2,16 +2,26 @@
 
 Weights of zero are another matter: as the last layer, or as the end of a residual block, they are chosen on purpose,
 and the layer before breaks the symmetry. Where the layers around are zero too, no gradient arrives. Weights that are
-far too large let the outputs grow from layer to layer.
+far too large let the outputs grow from layer to layer. Where they are far too small, signal and gradient shrink with
+every layer; whether this is what holds the run up, an experiment tells that begins with the same numbers, enlarged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
 from ..findings import Finding
+from ..lab import UPDATES, Lab
 from ..record import Record
 
 CODE = "bad-init"
-EXPLAINS = ("saturated-activations", "exploding-gradient-depth", "lr-too-high", "dead-relu", "underfitting")
+EXPLAINS = (
+    "saturated-activations", "exploding-gradient-depth", "vanishing-gradient-depth", "lr-too-high", "dead-relu",
+    "underfitting",
+)  # fmt: skip
 
 UNITS = 4
 LEAST = 5
@@ -23,15 +33,33 @@ TIMES_HE = 3.0
 GROWTH = 30.0
 """Of the outputs, from the first activation to the last."""
 
+ROUNDING = 0.01
+"""Of how far weights have moved: units that are one move together, but for rounding."""
+
+SMALL = 0.1
+"""Of He's: PyTorch's own linear layers begin at 0.41 of it. With a tenth, five layers leave 1e-5 of a signal."""
+
+MEANINGFUL, PROGRESS = 0.1, 0.5
+"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
+run has made."""
+
 RANDOM = (
     "Initialize with random numbers, as PyTorch does by itself: nn.init.kaiming_normal_ for ReLU, "
     "nn.init.xavier_uniform_ for tanh and sigmoid; constants are for biases."
 )
 
 
+@dataclass(frozen=True)
+class Enlarged:
+    """The experiment: held-out losses at the start, and behind updates from enlarged weights."""
+
+    start: float
+    after: float
+
+
 def findings(record: Record) -> list[Finding]:
-    """Where all units were the same at the first update, where weights of zero stay, or where weights are huge."""
-    return _alike(record) or _zero(record) or _huge(record)
+    """Where units begin alike, where weights of zero stay, or where weights are huge or tiny."""
+    return _alike(record) or _alike_by_hand(record) or _zero(record) or _huge(record) or _tiny(record)
 
 
 def _alike(record: Record) -> list[Finding]:
@@ -48,6 +76,37 @@ def _alike(record: Record) -> list[Finding]:
             RANDOM,
         )
     ]
+
+
+def _alike_by_hand(record: Record) -> list[Finding]:
+    """Of matrices that no layer of PyTorch's holds: which axis is that of the units is seen from what stays alike."""
+    if record.lab is None or record.steps < LEAST:
+        return []
+    names = {id(p): seen.name for p, seen in record.named()}
+    for p, start in record.lab.weights:
+        now = p.detach()
+        if now.ndim != 2 or not bool((start != 0).any()) or id(p) in record.layers:
+            continue
+        moved = ROUNDING * float((now - start).norm()) / now.numel() ** 0.5
+        if moved > 0 and any(_is_one(start, axis) and _is_one(now, axis, moved) for axis in (0, 1)):
+            name = names.get(id(p), "a matrix")
+            return [
+                Finding(
+                    CODE,
+                    "error",
+                    f"{name}, {tuple(now.shape)}",
+                    f"At the start all units of this matrix had the same weights, and after {record.steps} updates, "
+                    "which have changed them, they still have: they get the same gradient, and remain one unit.",
+                    RANDOM,
+                )
+            ]
+    return []
+
+
+def _is_one(matrix: Tensor, axis: int, apart: float = 0.0) -> bool:
+    """Whether the units along an axis have the same weights."""
+    far = (matrix - matrix.narrow(axis, 0, 1)).abs().max()
+    return matrix.shape[axis] >= UNITS and float(far) <= apart
 
 
 def _zero(record: Record) -> list[Finding]:
@@ -89,3 +148,38 @@ def _huge(record: Record) -> list[Finding]:
             "to PyTorch.",
         )
     ]
+
+
+def _tiny(record: Record) -> list[Finding]:
+    """Far below He's in most layers, and the same numbers enlarged do far better."""
+    lab, scales = record.lab, {number: layer.scale for number, layer in record.layers.items() if layer.scale}
+    small = {number: 1 / scale for number, scale in scales.items() if scale < SMALL}
+    if lab is None or len(small) < 2 or 2 * len(small) < len(scales) or record.steps < UPDATES or record.has_learned():
+        return []
+    found: Enlarged | None = lab.ask("enlarged", lambda in_time: _experiment(lab, in_time, small))
+    end = record.last_loss()
+    if found is None or found.start - found.after < MEANINGFUL * abs(found.start):
+        return []
+    if found.start - end >= PROGRESS * (found.start - found.after):
+        return []
+    first = record.layers[next(iter(small))]
+    return [
+        Finding(
+            CODE,
+            "error",
+            ", ".join(record.layers[number].name for number in list(small)[:3]),
+            f"The weights of {len(small)} of {len(scales)} layers began below a tenth of He's initialization "
+            f"({first.name}: {first.scale:.2g} of it). Enlarged to it, the same numbers bring the loss from "
+            f"{found.start:.3g} to {found.after:.3g} in {UPDATES} updates (on batches that were held out); the run, "
+            f"after {record.steps} updates, was at {end:.3g}.",
+            "Initialize with a standard deviation of sqrt(2 / inputs) for ReLU (nn.init.kaiming_normal_), or leave it "
+            "to PyTorch.",
+        )
+    ]
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool], scales: dict[int, float]) -> Enlarged | None:
+    lab.restore()
+    start = lab.held_out_loss()
+    after = lab.trial(in_time, scales=scales)
+    return None if after is None else Enlarged(start, after)

@@ -1,8 +1,8 @@
 """A loss that does not fit the head of the network.
 
 A column of outputs minus a row of targets is a table, which PyTorch makes without a word. Cross-entropy of one score is
-always zero. `nll_loss` expects log-probabilities: for anything else it is a linear function of the scores, without a
-lower bound, so that it falls for ever while nothing is learned.
+always zero. A rate is no logarithm of a rate. `nll_loss` expects log-probabilities: for anything else it is a linear
+function of the scores, without a lower bound, so that it falls for ever while nothing is learned.
 
 A squared error is not wrong by itself: numbers of classes may be numbers, and shares may be learned by it. So two
 experiments: where a plain classifier recognizes the classes and the rounded answers of the run do not, the numbers are
@@ -25,6 +25,7 @@ from ..lab import UPDATES, Lab
 from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
 from ..recorder import Broadcast
+from ..seen import LossCalls
 from ..tape import Call
 
 CODE = "wrong-loss"
@@ -38,6 +39,9 @@ FEWEST, MOST = 3, 20
 RECOGNIZED, FEWER = 0.5, 0.5
 """The part of the room above the commonest class that the plain classifier must recognize of held-out samples; and the
 part of this that the run must stay below."""
+
+POSITIVE = ("Softplus", "Exp", "Relu", "Square", "Pow", "Abs", "Sigmoid")
+"""What makes numbers that are never below zero, as a rate is; its logarithm is."""
 
 ORDERLESS, ORDERS = 1 / 3, 2
 """The error of a plain regression on the numbers, over that with the numbers exchanged at random (mean of so many
@@ -97,6 +101,9 @@ def findings(record: Record) -> list[Finding]:
                 "regression mse_loss.",
             )
         ]
+    rate = record.loss_calls.get("poisson_nll_loss")
+    if rate is not None and rate.looked >= LEAST and rate.positive == rate.looked and rate.maker.startswith(POSITIVE):
+        return [_rate(rate)]
     calls = record.loss_calls.get("nll_loss")
     if calls is None or calls.looked < LEAST or calls.log_probabilities:
         return _names(record) or _shares(record)
@@ -114,6 +121,19 @@ def findings(record: Record) -> list[Finding]:
             f"Use cross_entropy on the scores, which takes the logarithm of the softmax itself; or apply {fix}.",
         )
     ]
+
+
+def _rate(calls: LossCalls) -> Finding:
+    maker = calls.maker.removesuffix("0").removesuffix("Backward").lower()
+    return Finding(
+        CODE,
+        "error",
+        f"the input of poisson_nll_loss{calls.at}",
+        f"It is taken for the logarithm of the rate (log_input=True, which is the default), but {maker} makes it, and "
+        f"in all {calls.looked} calls looked at it was never below zero: no rate below one can be said, and the output "
+        "is no rate but its logarithm.",
+        "Pass log_input=False, or leave the last activation out and take the exponential of the output as the rate.",
+    )
 
 
 def _size(table: Broadcast) -> str:
