@@ -291,12 +291,12 @@ def tiny(norm: type[nn.Module] | None = None) -> nn.Module:
 
 
 class ByHand(nn.Module):
-    """Two matrices, the first of which says the same to all units."""
+    """Two matrices, of which all units between them may have the same weights."""
 
     def __init__(self, *, alike: bool = True) -> None:
         super().__init__()
         self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else 0.3 * torch.randn(8, 16))
-        self.second = nn.Parameter(torch.zeros(16, 5))
+        self.second = nn.Parameter(torch.randn(1, 5).repeat(16, 1) if alike else torch.zeros(16, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x @ self.first).tanh() @ self.second
