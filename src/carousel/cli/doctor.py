@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from ..errors import RunFolderError, UsageError
-from .parse import parse
+from .parse import On, parse
 
 if TYPE_CHECKING:
     from ..doctor import Doctor, Finding
@@ -46,7 +46,7 @@ def _doctor(
     steps: int | None = None,
     seconds: float | None = None,
     stop: bool = False,
-    probe: bool = True,
+    probe: On = True,
     json: str | None = None,
     report: str | None = None,
 ) -> Any:

@@ -9,15 +9,18 @@ import io
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from ..errors import UsageError
 
-__all__ = ["parse"]
+__all__ = ["On", "parse"]
 
 T = TypeVar("T")
+
+On = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+"""What an option --no-… turns off; that its default is True would read as if it were off."""
 
 
 def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:

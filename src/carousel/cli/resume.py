@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from .parse import parse
+from .parse import On, parse
 
 __all__ = ["run"]
 
@@ -20,7 +20,7 @@ def _resume(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     cell: str | None = None,
     data: str | None = None,
-    doctor: bool = True,
+    doctor: On = True,
 ) -> None:
     """Continue a run that was stopped or killed; it ends with the weights it would have had without.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..settings import DataSettings, NetworkSettings, Settings, TrainingSettings
-from .parse import parse
+from .parse import On, parse
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ def _train(
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
-    doctor: bool = True,
+    doctor: On = True,
     fix: bool = False,
 ) -> None:
     """Train a recurrent network on your own text.
