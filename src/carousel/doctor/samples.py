@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -124,7 +125,7 @@ class Samples:
 
     _of: dict[int, tuple[weakref.ref[nn.Module], Fed]] = field(default_factory=dict)
     _given: dict[int, tuple[Tensor, int, set[str]]] = field(default_factory=dict)
-    _factors: dict[tuple[int, torch.device], tuple[Tensor | None, Tensor]] = field(default_factory=dict)
+    _factors: dict[tuple[int, torch.device], tuple[Tensor | None, np.ndarray]] = field(default_factory=dict)
 
     def called(self, module: nn.Module, args: tuple[Any, ...], output: Any, step: int, counts: bool) -> None:
         """The outermost module was called."""
@@ -226,11 +227,11 @@ class Samples:
             x = torch.view_as_real(x).flatten(1)
         if x.is_floating_point():
             x = x.contiguous().view(torch.int16 if x.element_size() == 2 else torch.int32)
-        hashes = (x.long() * factors[: x.shape[1]]).sum(1).tolist()
+        hashes = (x.cpu().numpy().astype(np.int64) @ factors[: x.shape[1]]).tolist()
         chosen = _chosen(fed._bits)
         return [row for row in hashes if chosen(row)] if fed._bits else hashes
 
-    def _factors_of(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _factors_of(self, x: Tensor) -> tuple[Tensor | None, np.ndarray]:
         key = x.shape[1], x.device
         if key not in self._factors:
             own = torch.Generator().manual_seed(0)  # the script's random numbers stay as they are
@@ -238,7 +239,7 @@ class Samples:
             factors = torch.randint(-(2**62), 2**62, (4 * min(key[0], WIDTH),), generator=own) * 2 + 1
             if len(self._factors) > 64:  # every text has another length
                 self._factors.clear()
-            self._factors[key] = columns, factors.to(x.device)
+            self._factors[key] = columns, factors.numpy()
         return self._factors[key]
 
 

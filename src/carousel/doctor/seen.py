@@ -199,9 +199,10 @@ class ActivationSeen:
         output = output[::every] if every > 1 else output
         values, units = max(1, output.numel()), max(1, output.shape[unit])
         others = [d for d in range(output.ndim) if d != unit]
-        self.sizes.append((step, float(output.norm(dtype=torch.float32)) / values**0.5))
+        wide = torch.promote_types(output.dtype, torch.float32)
+        self.sizes.append((step, float(torch.linalg.vector_norm(output, dtype=wide)) / values**0.5))
         if self.kind == "relu":
-            living = (output != 0).sum(others)
+            living = torch.count_nonzero(output, others)
             self._live(step, values // units, (living > 0).cpu())
         else:
             edge = (output if self.kind == "tanh" else 2 * output - 1).abs() > EDGE
