@@ -156,6 +156,8 @@ def _tiny(record: Record) -> list[Finding]:
     small = {number: 1 / scale for number, scale in scales.items() if scale < SMALL}
     if lab is None or len(small) < 2 or 2 * len(small) < len(scales) or record.steps < UPDATES or record.has_learned():
         return []
+    if any(seen.sizes and seen.sizes[0][1] == 0 for seen in record.activations.values()):
+        return []  # units that are dead from the start are so by their biases
     found: Enlarged | None = lab.ask("enlarged", lambda in_time: _experiment(lab, in_time, small))
     end = record.last_loss()
     if found is None or found.start - found.after < MEANINGFUL * abs(found.start):
