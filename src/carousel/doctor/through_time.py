@@ -49,18 +49,24 @@ def through_time(lab: Lab, *, at_start: bool) -> ThroughTime | None:
     if not lab.tapes or not _recurs(lab.tapes[0]):
         return None
     name = f"through time, {'start' if at_start else 'end'}"
+    return lab.ask(name, lambda in_time: from_start(lab, in_time) if at_start else _measured(lab, in_time))
 
-    def work(in_time: Callable[[], bool]) -> ThroughTime | None:
-        if at_start:
-            lab.restore()
-        found = [_of_tape(tape) for tape in lab.tapes[:4] if in_time()]
-        kept = [f for f in found if f is not None and len(f.last) == len(found[0].last if found[0] else [])]
-        if not kept:
-            return None
-        means = [torch.tensor([getattr(f, which) for f in kept]).mean(0).tolist() for which in ("loss", "last")]
-        return ThroughTime(kept[0].kind, *means)
 
-    return lab.ask(name, work)
+def from_start(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
+    """With the weights of the start."""
+    if not lab.tapes or not _recurs(lab.tapes[0]):
+        return None
+    lab.restore()
+    return _measured(lab, in_time)
+
+
+def _measured(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
+    found = [_of_tape(tape) for tape in lab.tapes[:4] if in_time()]
+    kept = [f for f in found if f is not None and len(f.last) == len(found[0].last if found[0] else [])]
+    if not kept:
+        return None
+    means = [torch.tensor([getattr(f, which) for f in kept]).mean(0).tolist() for which in ("loss", "last")]
+    return ThroughTime(kept[0].kind, *means)
 
 
 def _recurs(tape: Tape) -> bool:

@@ -13,6 +13,7 @@ from types import ModuleType
 from ..findings import Finding
 from ..lab import Experiment, learning_rates
 from ..record import Record
+from ..through_time import from_start
 from . import (
     bad_init,
     batch_time_swapped,
@@ -104,6 +105,7 @@ AHEAD: dict[str, Experiment] = {
     "gradients": wrong_gradient.experiment,
     "lags": horizon_too_short.experiment,
     "standardized": unnormalized_input.with_inputs,
+    "through time, start": from_start,
     "learning_rates": learning_rates,
     "reference": underfitting.experiment,
     "standardized targets": unnormalized_input.with_targets,
