@@ -105,7 +105,12 @@ class Reads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out, _ = self.rnn(x)
-        chosen = {"last": lambda: out[:, -1], "last in time": lambda: out[-1], "mean": lambda: out.mean(1)}[self.pick]()
+        chosen = {
+            "last": lambda: out[:, -1],
+            "last in time": lambda: out[-1],
+            "mean": lambda: out.mean(1),
+            "all": lambda: out,
+        }[self.pick]()
         return self.head(chosen)
 
 
@@ -284,6 +289,25 @@ def swapped(batch_first: bool, pick: str) -> Run:
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
 
 
+def running(batch_first: bool) -> Run:
+    """At each step: is the sum of the signs so far positive?"""
+    x = torch.randn(900, 12, 1).sign()
+    net = Reads("GRU", batch_first=batch_first, pick="all", width=1)
+    return Run(net, x, (x.cumsum(1) > 0).float(), loss=F.binary_cross_entropy_with_logits, epochs=4, lr=1e-2)
+
+
+class TimeFirst(nn.Module):
+    """Brings the time to the front by one of tensors' methods."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.net = how, Reads("GRU", batch_first=False, pick="last in time", out=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, steps = x.shape[:2]
+        return self.net(x.view(steps, samples, 3) if self.how == "view" else x.transpose(0, 1).reshape(steps, -1, 3))
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
     "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
@@ -301,6 +325,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
+    "batch-time-swapped, each step": lambda: running(batch_first=False),
+    "batch-time-swapped, view": lambda: Run(TimeFirst("view"), *first_symbol(9), epochs=3, size=20),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
@@ -340,6 +366,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
+    "each step": lambda: running(batch_first=True),
+    "a transpose": lambda: Run(TimeFirst("transpose"), *first_symbol(9), epochs=3, size=20),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a series in its order": lambda: series,
