@@ -308,6 +308,30 @@ class TimeFirst(nn.Module):
         return self.net(x.view(steps, samples, 3) if self.how == "view" else x.transpose(0, 1).reshape(steps, -1, 3))
 
 
+def rolled_out(dt: float, steps: int, lr: float = 0.02) -> Callable[[], None]:
+    """The dynamics of an oscillator, learned over some steps of its path."""
+
+    def train() -> None:
+        turn = torch.tensor([[0.96, 0.2], [-0.2, 0.96]])
+        net = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+        for layer in net[::2]:
+            nn.init.orthogonal_(layer.get_parameter("weight"))
+        rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
+        for _ in range(200):
+            path = [torch.randn(32, 2)]
+            for _ in range(steps):
+                path.append(path[-1] @ turn)
+            state, losses = path[0], []
+            for truth in path[1:]:
+                state = state + dt * net(state)
+                losses.append((state - truth).square().mean())
+            rule.zero_grad()
+            torch.stack(losses).mean().backward()
+            rule.step()
+
+    return train
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
     "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
@@ -321,6 +345,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
+    "exploding-gradient-time, behind an update": lambda: rolled_out(dt=1.0, steps=40),
+    "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
     "batch-time-swapped": lambda: swapped(False, "last"),
@@ -362,6 +388,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "batch first": lambda: swapped(True, "last"),
