@@ -332,6 +332,16 @@ def rolled_out(dt: float, steps: int, lr: float = 0.02) -> Callable[[], None]:
     return train
 
 
+def forecast(look: int, period: int = 12) -> Run:
+    """The next value of a series with a period, from the last ones; in random order."""
+    values = torch.randn(period).tolist()
+    for step in torch.randn(1500).tolist():
+        values.append(0.9 * values[-period] + 0.4 * step)
+    rows = torch.tensor(values).unfold(0, look + 1, 1)
+    net = nn.Sequential(nn.Linear(look, 32), nn.ReLU(), nn.Linear(32, 1))
+    return Run(net, rows[:, :-1], rows[:, -1:], loss=squared, epochs=4)
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
     "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
@@ -349,6 +359,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
+    "horizon-too-short, of samples": lambda: forecast(look=6),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
     "batch-time-swapped, each step": lambda: running(batch_first=False),
@@ -391,6 +402,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
+    "a look far enough back": lambda: forecast(look=14),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
     "each step": lambda: running(batch_first=True),
