@@ -245,6 +245,14 @@ def series() -> None:
     Run(mlp(out=1), windows[:, :8], windows[:, 8:], loss=squared, lr=3e-3, epochs=4, shuffle=False)()
 
 
+def curve(shuffle: bool) -> Run:
+    """A measured curve, point by point along it."""
+    x = torch.linspace(-1, 1, 800)[:, None]
+    net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    y = torch.sin(5 * x) + 0.6 * x**2 + 0.1 * torch.randn(800, 1)
+    return Run(net, x, y, loss=squared, epochs=40, size=20, shuffle=shuffle)
+
+
 def large(scale: float) -> tuple[Tensor, Tensor]:
     """A regression with targets around `scale`."""
     x = torch.randn(900, 8)
@@ -368,6 +376,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
+    "unshuffled-data, along a curve": lambda: curve(shuffle=False),
     "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
     "wrong-loss, of shares": lambda: Run(
         scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
@@ -409,6 +418,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a transpose": lambda: Run(TimeFirst("transpose"), *first_symbol(9), epochs=3, size=20),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
+    "a curve, shuffled": lambda: curve(shuffle=True),
     "a series in its order": lambda: series,
     "numbers that count": lambda: numbered(torch.arange(8)),
     "squared error of shares": lambda: Run(
