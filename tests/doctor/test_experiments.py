@@ -105,7 +105,12 @@ class Reads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out, _ = self.rnn(x)
-        chosen = {"last": lambda: out[:, -1], "last in time": lambda: out[-1], "mean": lambda: out.mean(1)}[self.pick]()
+        chosen = {
+            "last": lambda: out[:, -1],
+            "last in time": lambda: out[-1],
+            "mean": lambda: out.mean(1),
+            "all": lambda: out,
+        }[self.pick]()
         return self.head(chosen)
 
 
@@ -240,6 +245,14 @@ def series() -> None:
     Run(mlp(out=1), windows[:, :8], windows[:, 8:], loss=squared, lr=3e-3, epochs=4, shuffle=False)()
 
 
+def curve(shuffle: bool) -> Run:
+    """A measured curve, point by point along it."""
+    x = torch.linspace(-1, 1, 800)[:, None]
+    net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    y = torch.sin(5 * x) + 0.6 * x**2 + 0.1 * torch.randn(800, 1)
+    return Run(net, x, y, loss=squared, epochs=40, size=20, shuffle=shuffle)
+
+
 def large(scale: float) -> tuple[Tensor, Tensor]:
     """A regression with targets around `scale`."""
     x = torch.randn(900, 8)
@@ -317,6 +330,59 @@ def swapped(batch_first: bool, pick: str) -> Run:
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
 
 
+def running(batch_first: bool) -> Run:
+    """At each step: is the sum of the signs so far positive?"""
+    x = torch.randn(900, 12, 1).sign()
+    net = Reads("GRU", batch_first=batch_first, pick="all", width=1)
+    return Run(net, x, (x.cumsum(1) > 0).float(), loss=F.binary_cross_entropy_with_logits, epochs=4, lr=1e-2)
+
+
+class TimeFirst(nn.Module):
+    """Brings the time to the front by one of tensors' methods."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.net = how, Reads("GRU", batch_first=False, pick="last in time", out=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        samples, steps = x.shape[:2]
+        return self.net(x.view(steps, samples, 3) if self.how == "view" else x.transpose(0, 1).reshape(steps, -1, 3))
+
+
+def rolled_out(dt: float, steps: int, lr: float = 0.02) -> Callable[[], None]:
+    """The dynamics of an oscillator, learned over some steps of its path."""
+
+    def train() -> None:
+        turn = torch.tensor([[0.96, 0.2], [-0.2, 0.96]])
+        net = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+        for layer in net[::2]:
+            nn.init.orthogonal_(layer.get_parameter("weight"))
+        rule = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
+        for _ in range(200):
+            path = [torch.randn(32, 2)]
+            for _ in range(steps):
+                path.append(path[-1] @ turn)
+            state, losses = path[0], []
+            for truth in path[1:]:
+                state = state + dt * net(state)
+                losses.append((state - truth).square().mean())
+            rule.zero_grad()
+            torch.stack(losses).mean().backward()
+            rule.step()
+
+    return train
+
+
+def forecast(look: int, period: int = 12) -> Run:
+    """The next value of a series with a period, from the last ones; in random order."""
+    values = torch.randn(period).tolist()
+    for step in torch.randn(1500).tolist():
+        values.append(0.9 * values[-period] + 0.4 * step)
+    rows = torch.tensor(values).unfold(0, look + 1, 1)
+    net = nn.Sequential(nn.Linear(look, 32), nn.ReLU(), nn.Linear(32, 1))
+    return Run(net, rows[:, :-1], rows[:, -1:], loss=squared, epochs=4)
+
+
 FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high": lambda: Run(mlp(out=3), *spirals(), lr=20.0, epochs=6),
     "lr-too-high, momentum": lambda: heavy(0.99, lr=0.01),
@@ -330,14 +396,20 @@ FAULTS: dict[str, Callable[[], Any]] = {
     ),
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
+    "exploding-gradient-time, behind an update": lambda: rolled_out(dt=1.0, steps=40),
+    "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
+    "horizon-too-short, of samples": lambda: forecast(look=6),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
+    "batch-time-swapped, each step": lambda: running(batch_first=False),
+    "batch-time-swapped, view": lambda: Run(TimeFirst("view"), *first_symbol(9), epochs=3, size=20),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
+    "unshuffled-data, along a curve": lambda: curve(shuffle=False),
     "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
     "wrong-loss, of shares": lambda: Run(
         scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
@@ -379,12 +451,17 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
+    "a look far enough back": lambda: forecast(look=14),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
+    "each step": lambda: running(batch_first=True),
+    "a transpose": lambda: Run(TimeFirst("transpose"), *first_symbol(9), epochs=3, size=20),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
+    "a curve, shuffled": lambda: curve(shuffle=True),
     "a series in its order": lambda: series,
     "numbers that count": lambda: numbered(torch.arange(8)),
     "squared error of shares": lambda: Run(

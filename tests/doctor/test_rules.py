@@ -401,6 +401,32 @@ def test_a_state_that_is_kept_with_its_graph(detach: bool, update: bool, found: 
     assert codes(findings(train)) == found
 
 
+@pytest.mark.parametrize(
+    ("how", "found"), [("kept", ["state-not-detached"]), ("detached", []), ("one pass", []), ("two losses", [])]
+)
+def test_a_state_that_is_kept_within_an_update(how: str, found: list[str], findings: Callable) -> None:
+    def train() -> None:
+        cell = nn.RNNCell(4, 8)
+        rule = torch.optim.Adam(cell.parameters(), lr=1e-3)
+        for _ in range(4):
+            rule.zero_grad()
+            state, losses = torch.zeros(2, 8), []
+            for _ in range(12):
+                state = cell(torch.randn(2, 4), state.detach() if how == "detached" else state)
+                losses.append((state - 1).square().mean())
+                if how == "two losses":  # of one graph
+                    state.sum().backward(retain_graph=True)
+                    losses[-1].backward()
+                    state = state.detach()
+                elif how != "one pass":
+                    losses[-1].backward(retain_graph=True)
+            if how == "one pass":
+                torch.stack(losses).sum().backward()
+            rule.step()
+
+    assert codes(findings(train)) == found
+
+
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_a_column_against_a_row_is_seen_without_experiments(findings: Callable) -> None:
     x, y = line()

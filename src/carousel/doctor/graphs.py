@@ -1,4 +1,4 @@
-"""Whether the graphs of backward passes grow into each other: each holds the one before it, across an update.
+"""Whether the graphs of backward passes grow into each other: each holds the one before it, across an update or in one.
 
 Only graphs that the script keeps (`retain_graph=True`) are walked through, and of these the first few. An update is
 known by the numbers of the parameters, whoever made it.
@@ -33,9 +33,13 @@ class Graphs:
     Attributes:
         sizes: nodes of the graphs of successive passes, each larger than the one before, and holding most of it though
             parameters have changed since.
+        again: the same of those between which no parameter has changed, the most of them in a row; without those whose
+            gradients are given to the script, as in learning to learn.
     """
 
     sizes: list[int] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+    _within: list[int] = field(default_factory=list)
     _looked: int = 0
     _nodes: set[Any] = field(default_factory=set)
     _leaves: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Graphs:
         """For long enough."""
         return len(self.sizes) >= ENOUGH
 
-    def before_backward(self, roots: tuple[Tensor, ...], retain: bool) -> None:
+    def before_backward(self, roots: tuple[Tensor, ...], retain: bool, plain: bool = True) -> None:
         """A backward pass is about to begin."""
         if self.grow:
             return
@@ -56,8 +60,10 @@ class Graphs:
         inner = {node for node in nodes if not hasattr(node, "variable")}
         held = 2 * len(inner & self._nodes) > len(self._nodes) > 0
         changed = any(bool((_some(p) != before).any()) for p, before in self._leaves)
-        longer = held and changed and len(inner) > self.sizes[-1]
-        self.sizes = [*self.sizes, len(inner)] if longer else [len(inner)]
+        longer = held and len(inner) > len(self._nodes)
+        self.sizes = [*self.sizes, len(inner)] if longer and changed else [len(inner)]
+        self._within = [*self._within, len(inner)] if longer and not changed and plain else [len(inner)]
+        self.again = max(self.again, self._within, key=len)
         self._nodes = inner if not self.grow else set()
         leaves = [node.variable for node in nodes if hasattr(node, "variable")]
         self._leaves = [(p, _some(p)) for p in leaves] if not self.grow else []

@@ -252,7 +252,7 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
-        self.graphs.before_backward(roots, retain)
+        self.graphs.before_backward(roots, retain, how == "plain")
         for of in self.updates.values():
             if of.used and not any(
                 p.grad is not None and bool((p.grad._values() if p.grad.is_sparse else p.grad).count_nonzero())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .lines import line
-from .tape import Backward, Call, Custom, Slot, Tape, mapped, tensors_in, version
+from .tape import MOVING, RECURRENT, Backward, Call, Custom, Shaping, Slot, Tape, mapped, slots_in, tensors_in, version
 
 __all__ = ["DIFFERENCES", "Broadcast", "Recorder", "makes_table"]
 
@@ -313,7 +313,30 @@ class Recorder(TorchFunctionMode):
             self._give_up("a step uses what was computed before it, with its gradients")
             return None
         values = {n: t if t.requires_grad else t.detach() for n, t in given.items()}
-        return Tape(self._steps, kept, values, self._values, frozenset(slot.number for slot in carried))
+        shapings = self._shapings() if not self.tapes else []
+        return Tape(self._steps, kept, values, self._values, frozenset(slot.number for slot in carried), shapings)
+
+    def _shapings(self) -> list[Shaping]:
+        """Of the recurrent layers, also where no parameter comes in."""
+        made = {slot: entry for entry in self._entries if isinstance(entry, Call) for slot in slots_in(entry.result)}
+        found = []
+        for call in self._entries:
+            if not isinstance(call, Call) or call.name not in RECURRENT:
+                continue
+            if len(call.args) != 9 or not isinstance(call.args[0], Slot):
+                continue
+            slot, calls = call.args[0], list[Call]()
+            sizes = self._held[slot.number].shape
+            while (before := made.get(slot)) is not None and before.name in MOVING and not before.changed:
+                if not before.args or not isinstance(before.args[0], Slot):
+                    break
+                slot = before.args[0]
+                calls.insert(0, before)
+            if calls and len(sizes) == 3:
+                steps, samples = reversed(sizes[:2]) if call.args[8] else sizes[:2]
+                from_ = tuple(self._held[slot.number].shape)
+                found.append(Shaping(call.name, bool(call.args[8]), (steps, samples), from_, calls))
+        return found
 
     def _is_written(self, slot: Slot, kept: list[Call | Backward]) -> bool:
         return any(isinstance(entry, Call) and any(slot == before for _, before in entry.changed) for entry in kept)

@@ -16,7 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Backward", "Call", "Custom", "Slot", "Tape", "mapped", "slots_in", "tensors_in", "version"]
+__all__ = [
+    "MOVING",
+    "RECURRENT",
+    "Backward",
+    "Call",
+    "Custom",
+    "Shaping",
+    "Slot",
+    "Tape",
+    "mapped",
+    "slots_in",
+    "tensors_in",
+    "version",
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,48 @@ class Backward:
     retain: bool
 
 
+@dataclass(frozen=True)
+class Shaping:
+    """How the input of a recurrent layer got its axes.
+
+    Attributes:
+        kind: of the layer.
+        batch_first: which axis it takes for the batch.
+        axes: its steps and samples.
+        sizes: of the tensor that it was made of.
+        calls: those that only moved its numbers, in order.
+    """
+
+    kind: str
+    batch_first: bool
+    axes: tuple[int, int]
+    sizes: tuple[int, ...]
+    calls: list[Call]
+
+    def places(self) -> Tensor | None:
+        """For each number of the input, its place in that tensor; None where a call needs other tensors."""
+        numel = torch.Size(self.sizes).numel()
+        place = torch.arange(numel).reshape(self.sizes)
+        for call in self.calls:
+            if slots_in((call.args[1:], call.keywords)):
+                return None
+            place = place if call.name in KEEPING else call.function(place, *call.args[1:], **call.keywords)
+        return place if place.numel() == numel else None
+
+
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+"""Recurrent layers of PyTorch."""
+
+KEEPING = ("contiguous", "to", "float", "double", "clone", "detach")
+"""Functions that leave each number in its place."""
+
+MOVING = (
+    *KEEPING, "view", "reshape", "transpose", "permute", "swapaxes", "swapdims", "movedim", "t", "flatten",
+    "unflatten", "unsqueeze", "squeeze",
+)  # fmt: skip
+"""These and functions that only give it another one."""
+
+
 Change = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
 """`change(call, args, keywords)` gives a result in place of the call's own, or None to leave it alone."""
 
@@ -88,6 +143,7 @@ class Tape:
         given: what it starts from, by number of slot: parameters, and what depends on none.
         values: of the scalars that the backward passes began from, as recorded.
         carried: the slots of running statistics, which the step writes to.
+        shapings: how the inputs of recurrent layers got their axes.
     """
 
     step: int
@@ -95,6 +151,7 @@ class Tape:
     given: dict[int, Tensor]
     values: list[float]
     carried: frozenset[int] = frozenset()
+    shapings: list[Shaping] = field(default_factory=list)
     _versions: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

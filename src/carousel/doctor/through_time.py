@@ -18,7 +18,7 @@ from torch import Tensor
 from .lab import Lab
 from .tape import Call, Slot, Tape
 
-__all__ = ["ThroughTime", "through_time"]
+__all__ = ["ThroughTime", "of_tape", "through_time"]
 
 LEAST_STEPS = 6
 """Uses of a parameter that make a recurrence."""
@@ -61,7 +61,7 @@ def from_start(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
 
 
 def _measured(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
-    found = [_of_tape(tape) for tape in lab.tapes[:4] if in_time()]
+    found = [of_tape(tape) for tape in lab.tapes[:4] if in_time()]
     kept = [f for f in found if f is not None and len(f.last) == len(found[0].last if found[0] else [])]
     if not kept:
         return None
@@ -75,7 +75,8 @@ def _recurs(tape: Tape) -> bool:
     return any(call.name in LAYERS for call in tape.calls) or max(uses.values(), default=0) >= LEAST_STEPS
 
 
-def _of_tape(tape: Tape) -> ThroughTime | None:
+def of_tape(tape: Tape) -> ThroughTime | None:
+    """With the weights as they are."""
     fused: list[tuple[str, States]] = []
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

@@ -3,6 +3,12 @@
 The loss shows it. In a network that reads sequences, each sample has a part in the loss through one step or several;
 with exchanged axes, one index of what the layer takes for the batch has it through all of its "steps", or all have the
 same part.
+
+Where there is a target for each step the loss shows nothing. There an experiment decides: with the axes of the layer
+exchanged, a few updates from the start get further than the whole run did.
+
+And `view` is no transpose: it takes the numbers as they lie in memory, and so puts a sequence together of pieces of
+several. The calls that shaped the layer's input tell for each of its numbers where it came from.
 """
 
 from __future__ import annotations
@@ -15,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..lab import Lab
+from ..lab import UPDATES, Lab
 from ..record import Record
-from ..tape import Call
+from ..tape import Call, Shaping, Tape, slots_in
 from ..through_time import LAYERS
 
 CODE = "batch-time-swapped"
@@ -28,6 +34,10 @@ LEAST = 3
 
 SHARE = 0.9
 """Of the "steps" through which the only sample has a part."""
+
+MEANINGFUL, PROGRESS = 0.1, 0.5
+"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
+run has made."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Parts:
         lone: the only sample through which the loss sees the layer; -1 where there are several.
         lone_steps: the steps through which it does.
         same: all samples have the same part at each step, and steps differ.
+        every: each sample has a part at each step.
     """
 
     kind: str
@@ -50,24 +61,35 @@ class Parts:
     lone: int
     lone_steps: int
     same: bool
+    every: bool
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """The loss on held-out batches at the start, and after `UPDATES` updates with the axes of the layer exchanged."""
+
+    start: float
+    after: float
 
 
 def findings(record: Record) -> list[Finding]:
-    """Where one sample stands for all, at all steps."""
+    """Where one sample stands for all, at all steps, or where the layer does better with its axes exchanged."""
     lab = record.lab
     if lab is None or not _recurs(lab):
         return []
+    if torn := _torn(lab.tapes[0]):
+        return [torn]
     parts: Parts | None = lab.ask("axes", lambda in_time: experiment(lab, in_time))
     if parts is None or min(parts.steps, parts.samples) < LEAST:
         return []
-    lone = parts.lone >= 0 and parts.lone_steps >= SHARE * parts.steps
-    if not lone and not parts.same:
+    if parts.lone >= 0 and parts.lone_steps >= SHARE * parts.steps:
+        seen = f"the loss depends on sample {parts.lone} alone, through {parts.lone_steps} of its steps"
+    elif parts.same:
+        seen = "all samples have the same part in the loss, at each step"
+    elif parts.every and (found := _better(lab, record)):
+        seen = found
+    else:
         return []
-    seen = (
-        f"the loss depends on sample {parts.lone} alone, through {parts.lone_steps} of its steps"
-        if lone
-        else "all samples have the same part in the loss, at each step"
-    )
     order = "(batch, time, features)" if parts.batch_first else "(time, batch, features)"
     fix = "drop batch_first=True" if parts.batch_first else "pass batch_first=True"
     return [
@@ -80,6 +102,89 @@ def findings(record: Record) -> list[Finding]:
             f"Build the layer for the data, {fix}, or transpose the input (x.transpose(0, 1)).",
         )
     ]
+
+
+def _better(lab: Lab, record: Record) -> str | None:
+    """What the experiment says, if the run is far behind it."""
+    if record.steps < UPDATES or record.has_learned() or not all(map(_turns, lab.tapes)):
+        return None
+    found: Exchanged | None = lab.ask("exchanged", lambda in_time: _exchanged(lab, in_time))
+    if found is None:
+        return None
+    gain, end = found.start - found.after, record.last_loss()
+    if gain <= MEANINGFUL * abs(found.start) or found.start - end >= PROGRESS * gain:
+        return None
+    return (
+        f"with these two exchanged, {UPDATES} updates from the same start brought the loss from {found.start:.3g} to "
+        f"{found.after:.3g} (on batches that were held out); the run, after {record.steps} updates, was at {end:.3g}"
+    )
+
+
+def _turns(tape: Tape) -> bool:
+    """Whether its recurrent layers can run along the other axis: they begin from zeros, and leave no state."""
+    layers = [call for call in tape.calls if call.name in LAYERS]
+    begins = [tape.given.get(s.number) for call in layers if len(call.args) == 9 for s in slots_in(call.args[1])]
+    ends = {slot for call in layers for slot in call.outputs[1:]}
+    used = any(slot in ends for call in tape.calls for slot in call.inputs)
+    return (
+        not used
+        and all(call.args[0] is not None and len(call.args) == 9 for call in layers)
+        and all(s is not None and not s.requires_grad and not bool(s.any()) for s in begins)
+    )
+
+
+def _exchanged(lab: Lab, in_time: Callable[[], bool]) -> Exchanged | None:
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if call.name not in LAYERS:
+            return None
+        x, state = args[:2]
+        samples = x.shape[1] if args[8] else x.shape[0]
+        zeros = [s.new_zeros(s.shape[0], samples, s.shape[2]) for s in (state if call.name == "lstm" else [state])]
+        return call.function(x, zeros if call.name == "lstm" else zeros[0], *args[2:8], not args[8], **keywords)
+
+    lab.restore()
+    start, after = lab.held_out_loss(change), lab.trial(in_time, change=change)
+    return None if after is None else Exchanged(start, after)
+
+
+def _torn(tape: Tape) -> Finding | None:
+    """A layer's input that a `view` has put together of pieces of several samples."""
+    for shaping in tape.shapings:
+        pieces = _pieces(shaping)
+        if pieces < LEAST:
+            continue
+        size, steps, samples = shaping.sizes, *shaping.axes
+        return Finding(
+            CODE,
+            "error",
+            f"the input of the {shaping.kind.upper().split('_')[0]}",
+            f"The layer takes {steps} steps of {samples} samples, made of {tuple(size)} by "
+            f"{', '.join(call.name for call in shaping.calls)}. It does not exchange the axes but keeps the numbers in "
+            f"their order in memory: what the layer reads as one sequence is put together of pieces of {pieces} "
+            "samples.",
+            "Exchange axes by x.transpose(0, 1), or build the layer with batch_first=True; view and reshape never do.",
+        )
+    return None
+
+
+def _pieces(shaping: Shaping) -> int:
+    """Of how many samples the layer's typical sequence is made, and 1 where each is of one.
+
+    A sequence comes from one row of the data, or from one column where time comes first.
+    """
+    sizes, place = shaping.sizes, shaping.places()
+    if len(sizes) < 3 or min(sizes[:2]) < LEAST or sizes[0] == sizes[1] or place is None:
+        return 1
+    inner = place.numel() // (sizes[0] * sizes[1])
+    of = place.transpose(0, 1) if shaping.batch_first else place  # (steps, samples, features)
+    rows, columns = of // (sizes[1] * inner), of // inner % sizes[1]
+    counts = [
+        (len(rows[:, i].unique()), len(columns[:, i].unique()))
+        for i in range(0, of.shape[1], max(1, of.shape[1] // 16))
+    ]
+    row, column = (sorted(c)[len(c) // 2] for c in zip(*counts, strict=True))
+    by_rows = tuple(shaping.axes) == (sizes[1], sizes[0])  # as many samples as the data have rows
+    return row if row > 1 and (column > 1 or by_rows) else 1
 
 
 def _recurs(lab: Lab) -> bool:
@@ -117,4 +222,4 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Parts | None:
     differs = float((grad - grad[:1]).abs().max()) > 1e-3 * scale
     steps, count = has.shape
     through = int(has[:, lone].sum()) if lone >= 0 else 0
-    return Parts(kind, steps, count, batch_first, lone, through, bool(same and differs))
+    return Parts(kind, steps, count, batch_first, lone, through, bool(same and differs), bool(has.all()))

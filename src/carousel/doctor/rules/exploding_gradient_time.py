@@ -1,10 +1,24 @@
-"""The error of a recurrent network grows on its way back through the steps: each update is one of chance."""
+"""The error of a recurrent network grows on its way back through the steps: each update is one of chance.
+
+It need not grow at the start. Where a step adds what it computes to the state, as in a roll-out, one large update can
+make every step an expansion, and the next is no number any more. So where a run has blown up, its first updates are
+made again: the gradient must grow through the steps at the end of them, and the same updates with clipped gradients,
+at the same learning rate, must learn well. If the learning rate alone were to blame, clipping to a length of 1 would
+not save it.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
 from ..findings import Finding
+from ..lab import Lab
 from ..record import Record
-from ..through_time import through_time
+from ..through_time import ThroughTime, of_tape, through_time
 
 CODE = "exploding-gradient-time"
 EXPLAINS = ("bad-init", "saturated-activations", "lr-too-high", "non-finite")
@@ -19,6 +33,31 @@ LEARNED, CLIPPED = 0.2, 0.5
 can bear some growth.
 """
 
+CLIP = 1.0
+"""The length to which gradients are clipped in the experiment, as is usual."""
+
+SOON, UPDATES = 10, 30
+"""Updates from the start in which the blow-up must come again, and of the trial with clipped gradients: few, for a
+step of many steps takes its time.
+"""
+
+
+@dataclass(frozen=True)
+class BlownUp:
+    """The first updates of the run, made again.
+
+    Attributes:
+        update: after how many the gradient grew.
+        growth: of the gradient of the last state then, from the last step to the first.
+        start: the loss on held-out batches at the start.
+        clipped: the same after `UPDATES` updates with clipped gradients.
+    """
+
+    update: int
+    growth: float
+    start: float
+    clipped: float
+
 
 def findings(record: Record) -> list[Finding]:
     """Where the gradient grows by orders of magnitude, and little was learned."""
@@ -26,8 +65,10 @@ def findings(record: Record) -> list[Finding]:
     if lab is None or record.steps < 20:
         return []
     before = through_time(lab, at_start=True)
-    if before is None or len(before.last) < STEPS or before.last[0] < GROWTH:
+    if before is None or len(before.last) < STEPS:
         return []
+    if before.last[0] < GROWTH:
+        return _blown_up(lab, record, before)
     start, end = record.course()[0][1], record.last_loss()
     clips = all(tape.clips for tape in lab.tapes)
     if end < (CLIPPED if clips else LEARNED) * start:
@@ -45,3 +86,59 @@ def findings(record: Record) -> list[Finding]:
             + " the recurrent weights orthogonal (nn.init.orthogonal_) or smaller; a gated cell is less prone to it.",
         )
     ]
+
+
+def _blown_up(lab: Lab, record: Record, before: ThroughTime) -> list[Finding]:
+    """Where it grows from one update to the next, and the run ends there."""
+    end = record.last_loss()
+    if math.isfinite(end) or all(tape.clips for tape in lab.tapes):
+        return []
+    found: BlownUp | None = lab.ask("blown up", lambda in_time: _experiment(lab, in_time))
+    if found is None or not 0 <= found.clipped < CLIPPED * found.start:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"{before.kind} over {len(before.last)} steps",
+            f"At update {found.update + 1} the gradient of the last state was {found.growth:.3g} times as large at the "
+            f"first of {len(before.last)} steps ({before.last[0]:.3g} times at the start), and the loss of the run "
+            f"became no number. With the gradient norm clipped to {CLIP:g}, {UPDATES} updates at the same learning "
+            f"rate brought it from {found.start:.3g} to {found.clipped:.3g} (on batches that were held out).",
+            f"Clip the gradient norm, nn.utils.clip_grad_norm_(model.parameters(), {CLIP:g}), and let a step change "
+            "the state by less (state + dt * f(state), smaller or orthogonal weights, a gated cell).",
+        )
+    ]
+
+
+def _experiment(lab: Lab, in_time: Callable[[], bool]) -> BlownUp | None:
+    assert lab.optimizer is not None
+    lab.restore()
+    start, tapes, grown = lab.held_out_loss(), lab.training_tapes, None
+    for number in range(SOON):
+        if not in_time():
+            return None
+        growth = of_tape(tapes[number % len(tapes)])
+        if growth is not None and growth.last[0] >= GROWTH:
+            grown = number, growth.last[0]
+            break
+        _update(lab, number, math.inf)
+    if grown is None:
+        return None
+    lab.restore()
+    for number in range(UPDATES):
+        if not in_time():
+            return None
+        _update(lab, number, CLIP)
+    return BlownUp(*grown, start, lab.held_out_loss())
+
+
+def _update(lab: Lab, number: int, clip: float) -> None:
+    assert lab.optimizer is not None
+    parameters = [p for group in lab.optimizer.param_groups for p in group["params"]]
+    for p in parameters:
+        p.grad = None
+    lab.training_tapes[number % len(lab.training_tapes)].replay()
+    if math.isfinite(clip):
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
+    lab.optimizer.step()

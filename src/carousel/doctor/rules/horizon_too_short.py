@@ -2,12 +2,16 @@
 
 Seen on the data. The recorded windows follow each other; over all of them, how well does the input k steps ago alone
 predict the target? If lags beyond the window predict it far better than all lags within, the window is too short.
+
+A forecaster is given windows of a series as its samples, in any order. Windows that overlap tell which value comes
+behind which, and so the series can be put together again. There all lags within a window must do worse together, as
+the network is given them together, than one lag beyond it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mode
 
 import torch
@@ -15,6 +19,7 @@ from torch import Tensor
 
 from ..findings import Finding
 from ..lab import Lab
+from ..pairs import targets
 from ..record import Record
 from ..tape import Slot, Tape, slots_in
 from ..through_time import LAYERS
@@ -32,18 +37,31 @@ BETTER = 3.0
 LEAST = 0.05
 """Share that the lag beyond the window must explain by itself."""
 
+OVERLAP, AGREED = 2, 0.95
+"""Windows in which a value stands, on the average, and the share of values behind which all see the same."""
+
+FEW = 10
+"""Samples for each number of a window."""
+
 CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 
 
 @dataclass(frozen=True)
 class Lags:
-    """The window, and the best share of the target's variance that one lag explains, within and beyond it."""
+    """The window, and the best share of the target's variance that one lag explains, within and beyond it.
+
+    Attributes:
+        given: the windows are the samples, and `within` is the share that all lags within one explain together.
+        left: the squared error that the best lag beyond the window leaves; 0 where the loss is another one.
+    """
 
     window: int
     within: float
     beyond: float
     lag: int
     samples: int
+    given: bool = False
+    left: float = 0.0
 
 
 def findings(record: Record) -> list[Finding]:
@@ -55,6 +73,8 @@ def findings(record: Record) -> list[Finding]:
     chance = 20.0 / found.samples if found else 0.0
     if found is None or found.beyond < LEAST + chance or found.beyond < BETTER * (found.within + chance):
         return []
+    if found.given:
+        return [_of_samples(found)] if record.last_loss() > found.left else []  # what is not linear may do better
     return [
         Finding(
             CODE,
@@ -66,6 +86,18 @@ def findings(record: Record) -> list[Finding]:
             "state from one window to the next.",
         )
     ]
+
+
+def _of_samples(found: Lags) -> Finding:
+    return Finding(
+        CODE,
+        "error",
+        f"the window of {found.window} steps",
+        f"With the series put together again from the overlapping windows, the value {found.lag} steps before the end "
+        f"of a window, which is not in it, explains {found.beyond:.0%} of the target's variance by itself; the "
+        f"{found.window} values in the window explain {found.within:.1%} together.",
+        f"Cut windows of more than {found.lag + 1} steps, or add the value of that time as an input.",
+    )
 
 
 @dataclass(frozen=True)
@@ -88,11 +120,11 @@ class Window:
 
 
 def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
-    """How well inputs explain targets by their lag; None where a step is no window of one long sequence."""
+    """How well inputs explain targets by their lag; None where neither steps nor samples are windows of a sequence."""
     found = [_window(tape) or _loop(tape) for tape in lab.recorder.tapes]
     windows = [w for w in found if w is not None]
     if len(windows) < max(WINDOWS, len(found)) or len({(w.kind, w.x.shape[1:], w.y.shape[1:]) for w in windows}) != 1:
-        return None
+        return _stitched(lab, in_time)
     kind, x = windows[0].kind, torch.cat([w.x for w in windows])
     x = _columns(x, kind if x.is_floating_point() else "cross_entropy")
     y, told = _columns(torch.cat([w.y for w in windows]), kind), torch.cat([w.told for w in windows])
@@ -107,6 +139,73 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
         shares.append(_explained(x[at], y[where[at + lag]]) if len(at) else 0.0)
     within, beyond = max(shares[:length]), max(shares[length:], default=0.0)
     return Lags(length, within, beyond, length + shares[length:].index(beyond), y[..., 0].numel())
+
+
+def _stitched(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
+    """Where the samples are windows of a series."""
+    found = targets(lab)
+    xs = [x for tape in lab.tapes for x in lab.data_slots(tape).values()]
+    if found is None or len({x.shape[1:] for x in xs}) != 1 or xs[0].ndim not in (2, 3):
+        return None
+    x, y = torch.cat(xs).cpu(), _columns(torch.cat(found[1]).cpu()[:, None], found[0])
+    for rows in (x.unsqueeze(-1),) if x.ndim == 2 else (x, x.transpose(1, 2)):  # (windows, steps, features)
+        chain = _chain(rows)
+        if chain is not None:
+            lags = _by_place(rows, y, *chain, in_time)
+            squared = found[0] == "mse_loss" and lags is not None
+            return replace(lags, left=(1 - lags.beyond) * float(y.var())) if squared else lags
+    return None
+
+
+def _chain(rows: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """For each window the place of its end in the series, and the rows of that and where they begin.
+
+    None where the windows do not overlap, or do not agree about what comes behind a row.
+    """
+    count, steps, features = rows.shape
+    if steps < 2:
+        return None
+    values, names = rows.reshape(-1, features).unique(dim=0, return_inverse=True)
+    names = names.reshape(count, steps)
+    if len(values) * OVERLAP > names.numel():
+        return None
+    behind = torch.full((len(values),), -1)
+    now, following = names[:, :-1].flatten(), names[:, 1:].flatten()
+    behind[now] = following
+    first = torch.ones(len(values), dtype=torch.bool)
+    first[following] = False
+    if float((behind[now] == following).float().mean()) < AGREED:
+        return None
+    successor, order, begins = behind.tolist(), list[int](), list[int]()
+    seen = set[int]()
+    for name in first.nonzero().flatten().tolist():
+        begin = len(order)
+        while name >= 0 and name not in seen:
+            seen.add(name)
+            order.append(name)
+            begins.append(begin)
+            name = successor[name]
+    place = torch.full((len(values),), -1)
+    place[order] = torch.arange(len(order))
+    return place[names[:, -1]], values[order], torch.tensor(begins)
+
+
+def _by_place(
+    rows: Tensor, y: Tensor, ends: Tensor, series: Tensor, begins: Tensor, in_time: Callable[[], bool]
+) -> Lags | None:
+    inside, steps = ends >= 0, rows.shape[1]
+    rows, y, ends = rows[inside], y[inside], ends[inside]
+    if rows[0].numel() * FEW > len(rows):  # so many numbers explain anything
+        return None
+    within, shares = _explained(rows.flatten(1).double()[None], y[None]), list[float]()
+    for lag in range(steps, min(WINDOWS * steps, len(series) // 2)):
+        if not in_time():
+            return None
+        there = ends - lag >= begins[ends]
+        enough = int(there.sum()) * 2 > len(ends)
+        shares.append(_explained(series[ends[there] - lag].double()[None], y[there][None]) if enough else 0.0)
+    beyond = max(shares, default=0.0)
+    return Lags(steps, within, beyond, steps + shares.index(beyond) if shares else 0, len(y), given=True)
 
 
 def _window(tape: Tape) -> Window | None:

@@ -5,14 +5,18 @@ batches have the same commonest class. Few classes alone are drawn on purpose in
 
 Numbers that drift along the stream are no fault by themselves: a series is often read in its order, and learned well.
 So an experiment decides, where the means of the batches lie much farther apart than those of samples drawn at random,
-and neighbors are alike: the same rows, mixed, get further in a few updates than the whole run did.
+and neighbors are alike: the same rows, mixed, get further in a few updates than the whole run did. Where that takes
+more than a few updates, the end of the run shows it: it goes on with the rows mixed, and soon all of them are fitted
+far better, which it never gets to in their order.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 import torch
 
@@ -21,6 +25,7 @@ from ..lab import UPDATES, Lab
 from ..pairs import target_of, targets
 from ..record import Record
 from ..seen import Labels
+from ..tape import Tape
 
 CODE = "unshuffled-data"
 EXPLAINS = ("dead-relu", "overfitting")
@@ -41,6 +46,27 @@ with a dozen of them below 2.5 in 99 of 100 runs; and correlation of neighbors, 
 MEANINGFUL, PROGRESS = 0.1, 0.5
 """As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
 run has made."""
+
+LONGER, FITTED, OWN = 400, 0.5, 0.75
+"""Updates behind the end of the run; the part of its loss that is left when they are made with mixed rows: less than
+half, so that the order costs more than all else; and of what is left when they are made in order, as for learning
+rates. These have it easier: they are tried on what they train on, and on less than the whole stream.
+"""
+
+
+@dataclass(frozen=True)
+class Further:
+    """The loss on the batches at the end of the run, and means over the last hundred of `LONGER` updates behind it.
+
+    Attributes:
+        now: at the end of the run.
+        own: with the batches as they are, on these.
+        mixed: with their rows mixed, on rows that were held out.
+    """
+
+    now: float
+    own: float
+    mixed: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,19 @@ def _drift(record: Record) -> list[Finding]:
     if found is None or record.steps < UPDATES or record.has_learned():
         return []
     gain, end = found.start - found.after, record.last_loss()
-    if gain <= MEANINGFUL * abs(found.start) or found.start - end >= PROGRESS * gain:
+    if gain > MEANINGFUL * abs(found.start) and found.start - end < PROGRESS * gain:
+        seen = (
+            f"With the rows of the recorded batches mixed, {UPDATES} updates from the same start brought the loss from "
+            f"{found.start:.3g} to {found.after:.3g} (on rows that were held out); the run, after {record.steps} "
+            f"updates, was at {end:.3g}."
+        )
+    elif (further := _further(lab, end)) is not None:
+        seen = (
+            f"From the end of the run, {LONGER} updates with the rows of the recorded batches mixed brought the loss "
+            f"from {further.now:.3g} to {further.mixed:.3g} (on rows that were held out); with these batches as they "
+            f"are, to {further.own:.3g}. At the end of the run it was {end:.3g}."
+        )
+    else:
         return []
     return [
         Finding(
@@ -75,12 +113,49 @@ def _drift(record: Record) -> list[Finding]:
             "warning",
             "the order of the training data",
             f"The means of the targets of the batches vary {found.apart:.0f} times as much as those of samples drawn "
-            f"at random, and neighbors are alike (correlation {found.close:.2f}). With the rows of the recorded "
-            f"batches mixed, {UPDATES} updates from the same start brought the loss from {found.start:.3g} to "
-            f"{found.after:.3g} (on rows that were held out); the run, after {record.steps} updates, was at {end:.3g}.",
+            f"at random, and neighbors are alike (correlation {found.close:.2f}). {seen}",
             "Shuffle: DataLoader(…, shuffle=True), or a new random permutation of the indices in every epoch.",
         )
     ]
+
+
+def _further(lab: Lab, end: float) -> Further | None:
+    """Behind the end of the run, if mixed rows do far better there."""
+    found: Further | None = lab.ask("mixed at the end", lambda in_time: _behind_the_end(lab, in_time))
+    if found is None or found.mixed < 0:
+        return None
+    return found if found.mixed < min(FITTED * found.now, FITTED * end, OWN * found.own) else None
+
+
+def _behind_the_end(lab: Lab, in_time: Callable[[], bool]) -> Further | None:
+    rule = lab.optimizer
+    assert rule is not None
+    weights = [(p, p.detach().clone()) for group in rule.param_groups for p in group["params"]]
+    state, now, after = copy.deepcopy(rule.state_dict()), _loss(lab.tapes), list[float]()
+    for mix in (False, True):
+        if mix:
+            _mix(lab)
+        rule.load_state_dict(copy.deepcopy(state))
+        with torch.no_grad():
+            for p, before in weights:
+                p.copy_(before)
+        tapes, losses = lab.training_tapes if mix else lab.tapes, list[float]()
+        for number in range(LONGER):
+            if not in_time():
+                return None
+            for p, _ in weights:
+                p.grad = None
+            tapes[number % len(tapes)].replay()
+            rule.step()
+            if number >= LONGER - 100 and number % 10 == 9:
+                losses.append(_loss(lab.held_out_tapes if mix else lab.tapes))
+        after.append(fmean(losses))
+    return Further(now, *after)
+
+
+def _loss(tapes: list[Tape]) -> float:
+    with torch.no_grad():
+        return fmean(float(root.detach()) for tape in tapes for root in tape.replay(backward=False))
 
 
 def _order(lab: Lab) -> tuple[float, float]:
@@ -100,15 +175,20 @@ def _wanders(apart: float, close: float) -> bool:
 
 def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Mixed | None:
     far = _order(lab)
+    _mix(lab)
+    lab.restore()
+    start, after = lab.held_out_loss(), lab.trial(in_time)
+    return None if after is None else Mixed(*far, start, after)
+
+
+def _mix(lab: Lab) -> None:
+    """Spread the rows over the tapes by chance."""
     slots = [(next(iter(lab.data_slots(tape))), found[2].number) for tape in lab.tapes if (found := target_of(tape))]
     rows = [torch.cat([tape.given[pair[i]] for tape, pair in zip(lab.tapes, slots, strict=True)]) for i in (0, 1)]
     order = torch.randperm(len(rows[1])).reshape(len(slots), -1)
     for tape, pair, chosen in zip(lab.tapes, slots, order, strict=True):
         for number, values in zip(pair, rows, strict=True):
             tape.given[number] = values[chosen]
-    lab.restore()
-    start, after = lab.held_out_loss(), lab.trial(in_time)
-    return None if after is None else Mixed(*far, start, after)
 
 
 def _judge(kind: str, labels: Labels) -> Finding | None:
