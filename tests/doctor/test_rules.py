@@ -50,12 +50,15 @@ class Run:
     train_too: bool = False  # evaluate the training data as well
     eval_mode: bool = True
     compare: bool = False  # evaluate by == in place of the loss
+    modes: str = "each"  # each (training mode before each epoch), once (before the first), never
 
     def __call__(self) -> None:
         held = list(self.net.parameters()) if self.held is None else self.held
         rule = torch.optim.Adam(held, lr=self.lr)
+        self.net.train(self.modes != "never")
         for _ in range(self.epochs):
-            self.net.train()
+            if self.modes == "each":
+                self.net.train()
             order = torch.randperm(len(self.x)) if self.shuffle else torch.arange(len(self.x))
             for number, batch in enumerate(order.split(self.size)):
                 if self.zero == "each":
@@ -272,6 +275,12 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
     "parameters-not-training, in a list": lambda: Run(InAList(registered=False), *blobs()),
     "train-eval-mode": lambda: Run(mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
+    "train-eval-mode, a loss with a mode": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), loss=nn.CrossEntropyLoss(), modes="never"
+    ),
+    "train-eval-mode, after the first evaluation": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(200), modes="once"
+    ),
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
@@ -309,6 +318,12 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "registered list": lambda: Run(InAList(registered=True), *blobs()),
     "a part that is never called": lambda: Run(Unused(), *blobs()),
     "dropout off": lambda: Run(mlp(nn.Dropout(0.0), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
+    "a loss with a mode": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(200), loss=nn.CrossEntropyLoss()
+    ),
+    "held, in evaluation mode": lambda: Run(
+        nn.Sequential(frozen_body(), nn.Dropout(0.1)), *blobs(), dev=blobs(200), modes="once"
+    ),
     "no noise, no modes": lambda: Run(mlp(), *blobs(), dev=blobs(100), eval_mode=False),
     "tanh as it comes": lambda: Run(mlp(nn.Tanh()), *blobs()),
     "sparse but living": lambda: Run(mlp(width=64), *blobs()),

@@ -127,6 +127,7 @@ class Record:
             seen = ModuleSeen(weakref.ref(module), kind, len(self.modules), kind, _noise(module))
             seen.outermost = not self._inside
             seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
+            seen.bare = next(module.parameters(), None) is None
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, Counter()))
@@ -160,6 +161,8 @@ class Record:
         if wants:
             seen.learning += 1
             seen.learning_in_eval += not module.training
+            if module.training:
+                seen.last_in_training = self.steps
             if self.looks and self.non_finite is None and output is not self._checked:
                 self._checked = output  # what a module hands on from one inside it is checked once
                 self._check(module, args, output)

@@ -38,6 +38,8 @@ class ModuleSeen:
         repeated: of `evaluating`, on the same tensor as the call before.
         outermost: no other module was being called when it was first called.
         trainable: it has no parameters that want no gradient.
+        bare: neither it nor a module inside it has parameters, as a loss.
+        last_in_training: updates before its last call with gradients in training mode, -1 without one.
     """
 
     reference: weakref.ref[nn.Module]
@@ -52,6 +54,8 @@ class ModuleSeen:
     repeated: int = 0
     outermost: bool = False
     trainable: bool = True
+    bare: bool = False
+    last_in_training: int = -1
 
 
 @dataclass
