@@ -191,6 +191,16 @@ def mse(answers: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(answers, y)
 
 
+def yes_or_no(count: int = 600) -> tuple[Tensor, Tensor]:
+    """Whether a point is of the first two classes."""
+    x, y = blobs(count)
+    return x, (y < 2).float()
+
+
+def bce_with_logits(scores: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(scores, y)
+
+
 def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, y[torch.randperm(len(y))]
 
@@ -270,6 +280,12 @@ def noise(net: nn.Module, **options: Any) -> Run:
 
 FAULTS: dict[str, Callable[[], Run]] = {
     "double-softmax": lambda: Run(mlp(nn.ReLU()).append(nn.Softmax(1)), *blobs()),
+    "double-softmax, of sigmoids": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: bce_with_logits(s.squeeze(1), y)
+    ),
+    "double-softmax, two sigmoids": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0].sigmoid(), y)
+    ),
     "wrong-loss": lambda: Run(mlp(), *blobs(), loss=F.nll_loss),
     "missing-zero-grad": lambda: Run(mlp(), *blobs(), zero="never"),
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
@@ -312,6 +328,12 @@ HEALTHY: dict[str, Callable[[], Run]] = {
     "plain": lambda: Run(mlp(), *blobs(), dev=blobs(100)),
     "log-softmax and nll": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=F.nll_loss),
     "log-softmax and cross-entropy": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs()),
+    "a sigmoid and its loss": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0], y)
+    ),
+    "scores behind a sigmoid layer": lambda: Run(
+        mlp(nn.Sigmoid(), out=1), *yes_or_no(), loss=lambda s, y: bce_with_logits(s[:, 0], y)
+    ),
     "accumulation on purpose": lambda: Run(mlp(), *blobs(), zero="accumulate"),
     "gradients set to None by hand": lambda: Run(mlp(), *blobs(), zero="none"),
     "frozen on purpose": lambda: Run(frozen_body(), *blobs()),

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Graphs"]
+__all__ = ["Graphs", "squashings"]
 
 ENOUGH = 6
 """Passes in a row."""
@@ -78,3 +78,26 @@ def _reached(nodes: list[Any]) -> set[Any]:
 
 def _some(p: Tensor) -> Tensor:
     return p.detach().flatten()[:NUMBERS].clone()
+
+
+VIEWS = (
+    "Alias", "Clone", "Expand", "Index", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "T",
+    "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View",
+)  # fmt: skip
+"""Nodes of a graph, by the begin of their names, that hand values on as they are."""
+
+LONGEST = 20
+"""Nodes that are gone through."""
+
+
+def squashings(t: Tensor) -> int:
+    """How many sigmoids or softmaxes have made a tensor directly, one of the other."""
+    node, found = t.grad_fn, 0
+    for _ in range(LONGEST):
+        name = "" if node is None else node.name().partition("Backward")[0]
+        if name not in ("Sigmoid", "Softmax", *VIEWS):
+            break
+        found += name in ("Sigmoid", "Softmax")
+        assert node is not None
+        node = node.next_functions[0][0]
+    return found

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .answers import Answers
 from .compared import Compared
-from .graphs import Graphs
+from .graphs import Graphs, squashings
 from .lab import Lab
 from .lines import line
 from .recorder import makes_table
@@ -30,6 +30,9 @@ __all__ = ["Record"]
 
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
+
+SQUASHING = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy")
+"""Losses of probabilities made by a sigmoid: their own or, of the last, one in front of it."""
 
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
@@ -196,6 +199,9 @@ class Record:
         calls.count += 1
         if given.ndim != target.ndim and makes_table(given, target):
             calls.table = tuple(given.shape), tuple(target.shape)
+        if self.looks and kind in SQUASHING:
+            calls.traced += 1
+            calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
         rows = given.detach().movedim(1, -1).float()

@@ -92,6 +92,9 @@ class LossCalls:
         log_probabilities: the same of its exponential.
         columns: of these, how often there was one element in a row.
         classes: elements of a row, 0 where there are no rows.
+        squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
+            itself; with `binary_cross_entropy`, which applies none, how often two had.
+        traced: how often that was asked.
         table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
@@ -103,6 +106,8 @@ class LossCalls:
     log_probabilities: int = 0
     columns: int = 0
     classes: int = 0
+    squashed: int = 0
+    traced: int = 0
     table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 
