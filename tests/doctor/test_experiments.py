@@ -292,6 +292,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
+    "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
     ),
@@ -349,6 +350,11 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
     "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
+    "data in one batch": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
+    "data in one batch, slow but learning": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900),
+    "data in one batch, mostly noise": lambda: Run(
+        nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=400, size=900, lr=1e-2
+    ),
     "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),
 }
 
