@@ -291,6 +291,15 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
+    "too-deep-plain, as it comes": lambda: Run(
+        nn.Sequential(
+            nn.Linear(8, 24), *(m for _ in range(24) for m in (nn.Linear(24, 24), nn.ReLU())), nn.Linear(24, 10)
+        ),
+        *islands(),
+        epochs=8,
+        size=20,
+        lr=1e-3,
+    ),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
     "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(

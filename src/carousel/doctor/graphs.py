@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Graphs", "squashings"]
+__all__ = ["Graphs", "reached", "some", "squashings"]
 
 ENOUGH = 6
 """Passes in a row."""
@@ -52,18 +52,18 @@ class Graphs:
         nodes = set[Any]()
         if retain and self._looked < LOOKED_AT:
             self._looked += 1
-            nodes = _reached([root.grad_fn for root in roots if root.grad_fn is not None])
+            nodes = reached([root.grad_fn for root in roots if root.grad_fn is not None])
         inner = {node for node in nodes if not hasattr(node, "variable")}
         held = 2 * len(inner & self._nodes) > len(self._nodes) > 0
-        changed = any(bool((_some(p) != before).any()) for p, before in self._leaves)
+        changed = any(bool((some(p) != before).any()) for p, before in self._leaves)
         longer = held and changed and len(inner) > self.sizes[-1]
         self.sizes = [*self.sizes, len(inner)] if longer else [len(inner)]
         self._nodes = inner if not self.grow else set()
         leaves = [node.variable for node in nodes if hasattr(node, "variable")]
-        self._leaves = [(p, _some(p)) for p in leaves] if not self.grow else []
+        self._leaves = [(p, some(p)) for p in leaves] if not self.grow else []
 
 
-def _reached(nodes: list[Any]) -> set[Any]:
+def reached(nodes: list[Any]) -> set[Any]:
     """All nodes behind these; none where there are too many."""
     seen = set(nodes)
     while nodes:
@@ -76,7 +76,8 @@ def _reached(nodes: list[Any]) -> set[Any]:
     return seen
 
 
-def _some(p: Tensor) -> Tensor:
+def some(p: Tensor) -> Tensor:
+    """The first numbers of a parameter."""
     return p.detach().flatten()[:NUMBERS].clone()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .answers import Answers
+from .by_hand import ByHand
 from .compared import Compared
 from .graphs import Graphs, squashings
 from .lab import Lab
@@ -42,6 +43,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 FEW = 32
 """Classes whose answers are counted in one table."""
 
+MOST_CALLS = 64
+"""Calls of an activation in one place that are told apart."""
+
 RENAMED = 16
 """Looks after which the parameters are listed anew: one may have been replaced."""
 
@@ -51,7 +55,7 @@ class Record:
     """A listener for `Watch` that gathers what the rules ask about.
 
     Attributes:
-        steps: updates so far.
+        steps: updates so far, by an optimizer or by hand.
         backwards: backward passes so far.
         losses: (step, value) of the scalars that `backward` began from, where looked at.
         modules: called modules in the order of their first call.
@@ -102,6 +106,8 @@ class Record:
     _named_of: int = 0
     _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
+    _outside: Counter[str] = field(default_factory=Counter)
+    _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
@@ -124,6 +130,8 @@ class Record:
 
     def enter(self, module: nn.Module, learning: bool) -> bool:
         """Remember that what follows is inside it."""
+        if not self._inside and self._by_hand.moved():
+            self._updated()
         seen = self._modules.get(id(module))
         if seen is None or seen.reference() is not module:
             kind = type(module).__name__
@@ -138,8 +146,13 @@ class Record:
 
     def activation(self, kind: str, output: Tensor) -> None:
         """Look at the output."""
-        module, calls = self._inside[-1] if self._inside else (None, Counter())
-        ordinal = calls[kind]
+        if not self._inside:
+            if self._by_hand.moved():
+                self._updated()
+            if not output.requires_grad:
+                return
+        module, calls = self._inside[-1] if self._inside else (None, self._outside)
+        ordinal = min(calls[kind], MOST_CALLS)
         calls[kind] += 1
         if not output.requires_grad or not self.looks or output.ndim < 2:
             return
@@ -258,6 +271,9 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
+        if self._by_hand.moved():
+            self._updated()
+        self._outside.clear()
         self.graphs.before_backward(roots, retain)
         for of in self.updates.values():
             if of.used and not any(
@@ -275,6 +291,7 @@ class Record:
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
         self.backwards += 1
+        self._by_hand.after_backward(roots)
 
     def zero_grad(self) -> None:
         """Count it."""
@@ -282,6 +299,8 @@ class Record:
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
+        if not self._by_hand.off:
+            self._by_hand = ByHand(off=True)
         held = [p for group in optimizer.param_groups for p in group["params"]]
         of = self.updates.get(id(optimizer))
         if of is None:
@@ -348,10 +367,13 @@ class Record:
                 step, _, size = layer.sizes[-1]
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
+        self._updated()
+        self.updates[id(optimizer)].used = True
+
+    def _updated(self) -> None:
         self.steps += 1
         self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(self.counted), None
         self.samples.updated()
-        self.updates[id(optimizer)].used = True
 
     # views
 
