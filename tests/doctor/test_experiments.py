@@ -58,6 +58,17 @@ def faint(count: int) -> tuple[Tensor, Tensor]:
     return x, (x[:, 0] + 3 * torch.randn(count) > 0).long()
 
 
+def copied(*, aligned: bool) -> Run:
+    """Each row three times with some noise, one round after the other."""
+    x, y = torch.randn(200, 30), torch.arange(200) % 4
+    x[:, :2] += 3.0 * torch.stack([y % 2, y // 2], 1)
+    order = torch.randperm(200)
+    x, y = x[order], y[order]
+    x = torch.cat([x + 0.1 * torch.randn(200, 30) for _ in range(3)])
+    net = nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 4))
+    return Run(net, x, y.repeat(3) if aligned else y.repeat_interleave(3), epochs=40, size=20)
+
+
 class Deep(nn.Module):
     def __init__(self, kind: str, layers: int = 20) -> None:
         super().__init__()
@@ -323,6 +334,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "label-noise, little learned": lambda: apart(
         misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
     ),
+    "label-noise, of copies": lambda: copied(aligned=False),
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
@@ -358,6 +370,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
         mlp(width=64).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-2, epochs=8
     ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
+    "copies with their labels": lambda: copied(aligned=True),
     "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
     "data in one batch": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "data in one batch, slow but learning": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900),
