@@ -58,6 +58,19 @@ def faint(count: int) -> tuple[Tensor, Tensor]:
     return x, (x[:, 0] + 3 * torch.randn(count) > 0).long()
 
 
+class Codes(nn.Module):
+    """A network with signs in its middle."""
+
+    def __init__(self, *, through: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.through = mlp(out=16), nn.Linear(16, 5), through
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).tanh()
+        code = torch.sign(x)
+        return self.last(x + (code - x).detach() if self.through else code)
+
+
 def copied(*, aligned: bool) -> Run:
     """Each row three times with some noise, one round after the other."""
     x, y = torch.randn(200, 30), torch.arange(200) % 4
@@ -301,6 +314,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high, late": lambda: heavy(0.99, lr=0.03),
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
+    "parameters-not-training, behind a step": lambda: Run(Codes(through=False), *blobs(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
     "too-deep-plain, as it comes": lambda: Run(
         nn.Sequential(
@@ -353,6 +367,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
     "deep with norms": lambda: Run(Deep("norm", 10), *spirals(), epochs=4, size=20, lr=1e-2),
     "a right gradient": lambda: Run(function(torch.sin, lambda x, g: x.cos() * g), *blobs()),
+    "codes, straight through": lambda: Run(Codes(through=True), *blobs(), epochs=8),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
     "gradient scaling": lambda: Run(function(lambda x: x.clone(), lambda x, g: 0.5 * g), *blobs()),
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),

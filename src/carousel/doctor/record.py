@@ -320,6 +320,8 @@ class Record:
             inside = self._modules.get(id(module))
             seen.called = seen.called or (inside is not None and inside.learning + inside.evaluating > 0)
             seen.gradients += p.grad is not None
+            if not seen.pushed and p.grad is not None:
+                seen.pushed = p.grad.is_sparse or bool(p.grad.any())
             if p.grad is None or not seen.called or p.grad.is_sparse:
                 continue
             if p.ndim > 1 and name.endswith(".weight") and not isinstance(module, nn.Embedding):

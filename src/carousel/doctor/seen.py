@@ -68,6 +68,7 @@ class ParameterSeen:
         shape: its shape.
         wanted: whether it required a gradient, at the last look.
         gradients: before how many of the looked-into updates it had one.
+        pushed: one of these gradients was not zero everywhere.
         held: an optimizer has it.
         called: its module was called to learn.
     """
@@ -78,6 +79,7 @@ class ParameterSeen:
     wanted: bool
     called: bool = False
     gradients: int = 0
+    pushed: bool = False
     held: bool = False
 
 
