@@ -71,6 +71,21 @@ class Codes(nn.Module):
         return self.last(x + (code - x).detach() if self.through else code)
 
 
+def windows(*, by_series: bool | None) -> Run:
+    """Which of two frequencies is in a series; split by series, in time, or at random."""
+    kind = torch.arange(40) % 2
+    phase = 6 * torch.rand(40, 1)
+    series = torch.sin(torch.arange(120) * (0.4 + 0.3 * kind[:, None]) + phase) + 0.3 * torch.randn(40, 120)
+    x, y = series.unfold(1, 24, 6), kind[:, None].expand(-1, 17)
+    if by_series is None:
+        x, y = x.transpose(0, 1), y.T
+    x, y = x.reshape(-1, 24), y.reshape(-1)
+    order = torch.randperm(len(x)) if by_series is False else torch.arange(len(x))
+    train, dev = order[:480], order[480:]
+    net = nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 2))
+    return Run(net, x[train], y[train], dev=(x[dev], y[dev]), epochs=8)
+
+
 def copied(*, aligned: bool) -> Run:
     """Each row three times with some noise, one round after the other."""
     x, y = torch.randn(200, 30), torch.arange(200) % 4
@@ -349,6 +364,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
     ),
     "label-noise, of copies": lambda: copied(aligned=False),
+    "data-leakage, of windows that overlap": lambda: windows(by_series=False),
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
@@ -386,6 +402,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
     "copies with their labels": lambda: copied(aligned=True),
+    "windows, split by series": lambda: windows(by_series=True),
+    "windows, split in time": lambda: windows(by_series=None),
     "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
     "data in one batch": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "data in one batch, slow but learning": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900),
