@@ -39,6 +39,9 @@ HIGH = 0.25
 LEAST_ROWS = 100
 """Of data in a few batches: with fewer, the quarter that is held out says little."""
 
+DISTINCT = 0.9
+"""Of their rows: else the held-out rows are among the others, and batches that repeat do not make an epoch."""
+
 RESTS = 0.9
 """The loss at the end over that in the middle of the run, at least: what a network still learns is not out of its
 reach. Chosen; a loss at its floor has 1."""
@@ -117,7 +120,8 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     held_out: list[Part] = [(tape, None) for tape in lab.held_out_tapes]
     train: list[Part] = [(tape, None) for tape in lab.training_tapes]
     if not lab.one_epoch:
-        if len(rows) < LEAST_ROWS or not all(_has_targets(lab, tape) for tape in tapes):
+        few = len(rows) < LEAST_ROWS or len(torch.unique(rows, dim=0)) < DISTINCT * len(rows)
+        if few or not all(_is_mean_over_rows(lab, tape) for tape in tapes):
             return None
         held_out, train = _split(lab, tapes)
 
@@ -153,9 +157,13 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     return Reference(start, loss(held_out), not lab.one_epoch)
 
 
-def _has_targets(lab: Lab, tape: Tape) -> bool:
-    """Whether the loss is given one for each row, so that it can be given some of them."""
+def _is_mean_over_rows(lab: Lab, tape: Tape) -> bool:
+    """Whether the loss has a target for each row, and its mean is all there is: that of some rows is comparable."""
     (call,) = (call for call in tape.calls if call.name in LOSSES)
+    if call.keywords.get("reduction", "mean") != "mean" or not isinstance(call.result, Slot):
+        return False
+    if any(isinstance(entry, Backward) and entry.root != call.result for entry in tape.entries):
+        return False
     target = call.args[1] if len(call.args) > 1 else None
     given = tape.given.get(target.number) if isinstance(target, Slot) else None
     return given is not None and given.ndim > 0 and len(given) == len(_inputs(lab, tape))
