@@ -58,6 +58,45 @@ def faint(count: int) -> tuple[Tensor, Tensor]:
     return x, (x[:, 0] + 3 * torch.randn(count) > 0).long()
 
 
+class Codes(nn.Module):
+    """A network with signs in its middle."""
+
+    def __init__(self, *, through: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.through = mlp(out=16), nn.Linear(16, 5), through
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).tanh()
+        code = torch.sign(x)
+        return self.last(x + (code - x).detach() if self.through else code)
+
+
+def windows(*, by_series: bool | None) -> Run:
+    """Which of two frequencies is in a series; split by series, in time, or at random."""
+    kind = torch.arange(40) % 2
+    phase = 6 * torch.rand(40, 1)
+    series = torch.sin(torch.arange(120) * (0.4 + 0.3 * kind[:, None]) + phase) + 0.3 * torch.randn(40, 120)
+    x, y = series.unfold(1, 24, 6), kind[:, None].expand(-1, 17)
+    if by_series is None:
+        x, y = x.transpose(0, 1), y.T
+    x, y = x.reshape(-1, 24), y.reshape(-1)
+    order = torch.randperm(len(x)) if by_series is False else torch.arange(len(x))
+    train, dev = order[:480], order[480:]
+    net = nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 2))
+    return Run(net, x[train], y[train], dev=(x[dev], y[dev]), epochs=8)
+
+
+def copied(*, aligned: bool) -> Run:
+    """Each row three times with some noise, one round after the other."""
+    x, y = torch.randn(200, 30), torch.arange(200) % 4
+    x[:, :2] += 3.0 * torch.stack([y % 2, y // 2], 1)
+    order = torch.randperm(200)
+    x, y = x[order], y[order]
+    x = torch.cat([x + 0.1 * torch.randn(200, 30) for _ in range(3)])
+    net = nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 4))
+    return Run(net, x, y.repeat(3) if aligned else y.repeat_interleave(3), epochs=40, size=20)
+
+
 class Deep(nn.Module):
     def __init__(self, kind: str, layers: int = 20) -> None:
         super().__init__()
@@ -389,8 +428,19 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high, late": lambda: heavy(0.99, lr=0.03),
     "lr-too-low": lambda: Run(mlp(), *blobs(900), lr=1e-6, epochs=8),
     "unnormalized-input": lambda: Run(mlp(), *raw(), epochs=4),
+    "parameters-not-training, behind a step": lambda: Run(Codes(through=False), *blobs(), epochs=4),
     "too-deep-plain": lambda: Run(Deep("plain", 40), *islands(), epochs=5, size=20, lr=1e-3),
+    "too-deep-plain, as it comes": lambda: Run(
+        nn.Sequential(
+            nn.Linear(8, 24), *(m for _ in range(24) for m in (nn.Linear(24, 24), nn.ReLU())), nn.Linear(24, 10)
+        ),
+        *islands(),
+        epochs=8,
+        size=20,
+        lr=1e-3,
+    ),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
+    "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
     ),
@@ -418,6 +468,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "label-noise, little learned": lambda: apart(
         misaligned(*hard(900)), mlp(width=64, out=2), epochs=8, dev_size=500, size=10
     ),
+    "label-noise, of copies": lambda: copied(aligned=False),
+    "data-leakage, of windows that overlap": lambda: windows(by_series=False),
     "train-eval-mode, never in training": lambda: dropping(on_purpose=True, train_mode=False),
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
@@ -439,6 +491,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
     "deep with norms": lambda: Run(Deep("norm", 10), *spirals(), epochs=4, size=20, lr=1e-2),
     "a right gradient": lambda: Run(function(torch.sin, lambda x, g: x.cos() * g), *blobs()),
+    "codes, straight through": lambda: Run(Codes(through=True), *blobs(), epochs=8),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
     "small numbers in front of norms": lambda: Run(tiny(nn.BatchNorm1d), *blobs(900), lr=1e-2, epochs=4),
     "matrices by hand": lambda: Run(ByHand(alike=False), *blobs(900), lr=1e-2, epochs=4),
@@ -468,7 +521,15 @@ HEALTHY: dict[str, Callable[[], Any]] = {
         mlp(width=64).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-2, epochs=8
     ),
     "targets of some size": lambda: Run(mlp(out=1), *large(1.0), loss=squared, epochs=8, lr=1e-2),
+    "copies with their labels": lambda: copied(aligned=True),
+    "windows, split by series": lambda: windows(by_series=True),
+    "windows, split in time": lambda: windows(by_series=None),
     "little to learn": lambda: apart(faint(900), mlp(width=64, out=2), epochs=8, dev_size=500, size=10),
+    "data in one batch": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
+    "data in one batch, slow but learning": lambda: Run(mlp(width=64, out=3), *spirals(), epochs=400, size=900),
+    "data in one batch, mostly noise": lambda: Run(
+        nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=400, size=900, lr=1e-2
+    ),
     "many passes with dropout, on purpose": lambda: dropping(on_purpose=True, train_mode=True),
 }
 

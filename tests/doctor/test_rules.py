@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +51,15 @@ class Run:
     train_too: bool = False  # evaluate the training data as well
     eval_mode: bool = True
     compare: bool = False  # evaluate by == in place of the loss
+    modes: str = "each"  # each (training mode before each epoch), once (before the first), never
 
     def __call__(self) -> None:
         held = list(self.net.parameters()) if self.held is None else self.held
         rule = torch.optim.Adam(held, lr=self.lr)
+        self.net.train(self.modes != "never")
         for _ in range(self.epochs):
-            self.net.train()
+            if self.modes == "each":
+                self.net.train()
             order = torch.randperm(len(self.x)) if self.shuffle else torch.arange(len(self.x))
             for number, batch in enumerate(order.split(self.size)):
                 if self.zero == "each":
@@ -188,6 +192,34 @@ def mse(answers: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(answers, y)
 
 
+def by_hand(std: float) -> Callable[[], None]:
+    """A network of tensors, with updates that are written out."""
+
+    def train() -> None:
+        (x, y), sizes = blobs(), [8, 64, 64, CLASSES]
+        weights = [(std * torch.randn(n, m)).requires_grad_() for n, m in itertools.pairwise(sizes)]
+        for _ in range(8):
+            for batch in torch.randperm(len(x)).split(30):
+                h = torch.tanh(torch.tanh(x[batch] @ weights[0]) @ weights[1])
+                F.cross_entropy(h @ weights[2], y[batch]).backward()
+                with torch.no_grad():
+                    for w in weights:
+                        w -= 0.05 * w.grad
+                        w.grad = None
+
+    return train
+
+
+def yes_or_no(count: int = 600) -> tuple[Tensor, Tensor]:
+    """Whether a point is of the first two classes."""
+    x, y = blobs(count)
+    return x, (y < 2).float()
+
+
+def bce_with_logits(scores: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(scores, y)
+
+
 def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, y[torch.randperm(len(y))]
 
@@ -265,14 +297,27 @@ def noise(net: nn.Module, **options: Any) -> Run:
     return Run(net, x, y, dev=dev, **options)
 
 
-FAULTS: dict[str, Callable[[], Run]] = {
+FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "double-softmax": lambda: Run(mlp(nn.ReLU()).append(nn.Softmax(1)), *blobs()),
+    "double-softmax, of sigmoids": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: bce_with_logits(s.squeeze(1), y)
+    ),
+    "double-softmax, two sigmoids": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0].sigmoid(), y)
+    ),
     "wrong-loss": lambda: Run(mlp(), *blobs(), loss=F.nll_loss),
     "missing-zero-grad": lambda: Run(mlp(), *blobs(), zero="never"),
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
     "parameters-not-training, in a list": lambda: Run(InAList(registered=False), *blobs()),
     "train-eval-mode": lambda: Run(mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
+    "train-eval-mode, a loss with a mode": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), loss=nn.CrossEntropyLoss(), modes="never"
+    ),
+    "train-eval-mode, after the first evaluation": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(200), modes="once"
+    ),
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
+    "saturated-activations, updates by hand": lambda: by_hand(1.0),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
     "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
@@ -299,17 +344,30 @@ FAULTS: dict[str, Callable[[], Run]] = {
     "non-finite": lambda: Run(mlp(), *blobs(), loss=lambda s, y: F.cross_entropy((s - s.detach()).sqrt(), y)),
 }
 
-HEALTHY: dict[str, Callable[[], Run]] = {
+HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "plain": lambda: Run(mlp(), *blobs(), dev=blobs(100)),
     "log-softmax and nll": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=F.nll_loss),
     "log-softmax and cross-entropy": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs()),
+    "a sigmoid and its loss": lambda: Run(
+        mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0], y)
+    ),
+    "scores behind a sigmoid layer": lambda: Run(
+        mlp(nn.Sigmoid(), out=1), *yes_or_no(), loss=lambda s, y: bce_with_logits(s[:, 0], y)
+    ),
     "accumulation on purpose": lambda: Run(mlp(), *blobs(), zero="accumulate"),
     "gradients set to None by hand": lambda: Run(mlp(), *blobs(), zero="none"),
     "frozen on purpose": lambda: Run(frozen_body(), *blobs()),
     "registered list": lambda: Run(InAList(registered=True), *blobs()),
     "a part that is never called": lambda: Run(Unused(), *blobs()),
     "dropout off": lambda: Run(mlp(nn.Dropout(0.0), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
+    "a loss with a mode": lambda: Run(
+        mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(200), loss=nn.CrossEntropyLoss()
+    ),
+    "held, in evaluation mode": lambda: Run(
+        nn.Sequential(frozen_body(), nn.Dropout(0.1)), *blobs(), dev=blobs(200), modes="once"
+    ),
     "no noise, no modes": lambda: Run(mlp(), *blobs(), dev=blobs(100), eval_mode=False),
+    "updates by hand": lambda: by_hand(0.2),
     "tanh as it comes": lambda: Run(mlp(nn.Tanh()), *blobs()),
     "sparse but living": lambda: Run(mlp(width=64), *blobs()),
     "deep with batch norm": lambda: Run(deep(nn.Sigmoid, norm=True), *blobs()),

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Graphs"]
+__all__ = ["Graphs", "reached", "some", "squashings"]
 
 ENOUGH = 6
 """Passes in a row."""
@@ -56,20 +56,20 @@ class Graphs:
         nodes = set[Any]()
         if retain and self._looked < LOOKED_AT:
             self._looked += 1
-            nodes = _reached([root.grad_fn for root in roots if root.grad_fn is not None])
+            nodes = reached([root.grad_fn for root in roots if root.grad_fn is not None])
         inner = {node for node in nodes if not hasattr(node, "variable")}
         held = 2 * len(inner & self._nodes) > len(self._nodes) > 0
-        changed = any(bool((_some(p) != before).any()) for p, before in self._leaves)
+        changed = any(bool((some(p) != before).any()) for p, before in self._leaves)
         longer = held and len(inner) > len(self._nodes)
         self.sizes = [*self.sizes, len(inner)] if longer and changed else [len(inner)]
         self._within = [*self._within, len(inner)] if longer and not changed and plain else [len(inner)]
         self.again = max(self.again, self._within, key=len)
         self._nodes = inner if not self.grow else set()
         leaves = [node.variable for node in nodes if hasattr(node, "variable")]
-        self._leaves = [(p, _some(p)) for p in leaves] if not self.grow else []
+        self._leaves = [(p, some(p)) for p in leaves] if not self.grow else []
 
 
-def _reached(nodes: list[Any]) -> set[Any]:
+def reached(nodes: list[Any]) -> set[Any]:
     """All nodes behind these; none where there are too many."""
     seen = set(nodes)
     while nodes:
@@ -82,5 +82,29 @@ def _reached(nodes: list[Any]) -> set[Any]:
     return seen
 
 
-def _some(p: Tensor) -> Tensor:
+def some(p: Tensor) -> Tensor:
+    """The first numbers of a parameter."""
     return p.detach().flatten()[:NUMBERS].clone()
+
+
+VIEWS = (
+    "Alias", "Clone", "Expand", "Index", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "T",
+    "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View",
+)  # fmt: skip
+"""Nodes of a graph, by the begin of their names, that hand values on as they are."""
+
+LONGEST = 20
+"""Nodes that are gone through."""
+
+
+def squashings(t: Tensor) -> int:
+    """How many sigmoids or softmaxes have made a tensor directly, one of the other."""
+    node, found = t.grad_fn, 0
+    for _ in range(LONGEST):
+        name = "" if node is None else node.name().partition("Backward")[0]
+        if name not in ("Sigmoid", "Softmax", *VIEWS):
+            break
+        found += name in ("Sigmoid", "Softmax")
+        assert node is not None
+        node = node.next_functions[0][0]
+    return found

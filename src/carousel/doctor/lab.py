@@ -102,6 +102,7 @@ class Lab:
         fell: the update at which all learning rates had fallen below a hundredth of their peak.
         troubles: what went wrong in experiments.
         one_epoch: the tapes hold no sample twice.
+        first_epoch: how many tapes come before a sample is seen again.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Lab:
         self.peak: list[float] = []
         self.fell: int | None = None
         self.troubles: list[str] = []
-        self.one_epoch = False
+        self.one_epoch, self.first_epoch = False, 0
         self._lines: dict[int, str | None] = {}
         self._several = False
         self._updates = 0
@@ -212,7 +213,7 @@ class Lab:
         """Those that can be replayed, of the first epoch: what is held out must not come again."""
         if self._usable is None or len(self.recorder.tapes) != self._usable[0]:
             fresh = [tape for tape in self.recorder.tapes if tape.fresh]
-            first = self._first_epoch(fresh)
+            self.first_epoch = first = self._first_epoch(fresh)
             self.one_epoch = first >= LEAST_TAPES
             self._usable = len(self.recorder.tapes), fresh[:first] if self.one_epoch else fresh
         return self._usable[1]

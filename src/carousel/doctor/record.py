@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from .answers import Answers
+from .by_hand import ByHand
 from .compared import Compared
-from .graphs import Graphs
+from .graphs import Graphs, squashings
 from .lab import Lab
 from .lines import line
 from .recorder import makes_table
@@ -32,12 +33,18 @@ __all__ = ["Record"]
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
 
+SQUASHING = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy")
+"""Losses of probabilities made by a sigmoid: their own or, of the last, one in front of it."""
+
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 RESHAPING = ("View", "Squeeze", "Unsqueeze", "Reshape", "Alias", "TBackward", "Permute", "Select", "Slice", "Add")
+
+MOST_CALLS = 64
+"""Calls of an activation in one place that are told apart."""
 
 RENAMED = 16
 """Looks after which the parameters are listed anew: one may have been replaced."""
@@ -48,7 +55,7 @@ class Record:
     """A listener for `Watch` that gathers what the rules ask about.
 
     Attributes:
-        steps: updates so far.
+        steps: updates so far, by an optimizer or by hand.
         backwards: backward passes so far.
         losses: (step, value) of the scalars that `backward` began from, where looked at.
         modules: called modules in the order of their first call.
@@ -99,6 +106,8 @@ class Record:
     _named_of: int = 0
     _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
+    _outside: Counter[str] = field(default_factory=Counter)
+    _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
@@ -121,12 +130,15 @@ class Record:
 
     def enter(self, module: nn.Module, learning: bool) -> bool:
         """Remember that what follows is inside it."""
+        if not self._inside and self._by_hand.moved():
+            self._updated()
         seen = self._modules.get(id(module))
         if seen is None or seen.reference() is not module:
             kind = type(module).__name__
             seen = ModuleSeen(weakref.ref(module), kind, len(self.modules), kind, _noise(module))
             seen.outermost = not self._inside
             seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
+            seen.bare = next(module.parameters(), None) is None
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, Counter()))
@@ -134,8 +146,13 @@ class Record:
 
     def activation(self, kind: str, output: Tensor) -> None:
         """Look at the output."""
-        module, calls = self._inside[-1] if self._inside else (None, Counter())
-        ordinal = calls[kind]
+        if not self._inside:
+            if self._by_hand.moved():
+                self._updated()
+            if not output.requires_grad:
+                return
+        module, calls = self._inside[-1] if self._inside else (None, self._outside)
+        ordinal = min(calls[kind], MOST_CALLS)
         calls[kind] += 1
         if not output.requires_grad or not self.looks or output.ndim < 2:
             return
@@ -160,6 +177,8 @@ class Record:
         if wants:
             seen.learning += 1
             seen.learning_in_eval += not module.training
+            if module.training:
+                seen.last_in_training = self.steps
             if self.looks and self.non_finite is None and output is not self._checked:
                 self._checked = output  # what a module hands on from one inside it is checked once
                 self._check(module, args, output)
@@ -202,6 +221,9 @@ class Record:
             calls.positive += bool((given >= 0).all())
             calls.maker = calls.maker or _maker(given)
             return
+        if self.looks and kind in SQUASHING:
+            calls.traced += 1
+            calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
         rows = given.detach().movedim(1, -1).float()
@@ -252,6 +274,9 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
+        if self._by_hand.moved():
+            self._updated()
+        self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
         for of in self.updates.values():
             if of.used and not any(
@@ -269,6 +294,7 @@ class Record:
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
         self.backwards += 1
+        self._by_hand.after_backward(roots)
 
     def zero_grad(self) -> None:
         """Count it."""
@@ -276,6 +302,8 @@ class Record:
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
+        if not self._by_hand.off:
+            self._by_hand = ByHand(off=True)
         held = [p for group in optimizer.param_groups for p in group["params"]]
         of = self.updates.get(id(optimizer))
         if of is None:
@@ -295,6 +323,8 @@ class Record:
             inside = self._modules.get(id(module))
             seen.called = seen.called or (inside is not None and inside.learning + inside.evaluating > 0)
             seen.gradients += p.grad is not None
+            if not seen.pushed and p.grad is not None:
+                seen.pushed = p.grad.is_sparse or bool(p.grad.any())
             if p.grad is None or not seen.called or p.grad.is_sparse:
                 continue
             if p.ndim > 1 and name.endswith(".weight") and not isinstance(module, nn.Embedding):
@@ -342,10 +372,13 @@ class Record:
                 step, _, size = layer.sizes[-1]
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
+        self._updated()
+        self.updates[id(optimizer)].used = True
+
+    def _updated(self) -> None:
         self.steps += 1
         self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(self.counted), None
         self.samples.updated()
-        self.updates[id(optimizer)].used = True
 
     # views
 

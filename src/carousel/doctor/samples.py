@@ -36,6 +36,9 @@ KEPT = 2_000_000
 
 KEPT_ROWS, KEPT_OF_A_BATCH = 2000, 64
 
+KEPT_SEQUENCES = 200
+"""Rows of an evaluation that are kept."""
+
 WHOLE, NONE = 0.9, 0.1
 """Share of a batch's rows that were trained on: from `WHOLE` on it is training data that are evaluated, up to `NONE`
 other data; between them the two are mixed."""
@@ -83,6 +86,7 @@ class Fed:
             with a single pass, that one.
         per_row: no loss had another number of rows than it was given (as where only some nodes of a graph are judged).
         labelled: by kind of loss, rows with their targets.
+        sequences: rows of the first pass that is `covered` and hashes of them, where rows may be pieces of a series.
     """
 
     name: str
@@ -95,6 +99,8 @@ class Fed:
     judged: Pass | None = None
     per_row: bool = True
     labelled: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    sequences: list[tuple[Tensor, list[int]]] = field(default_factory=list)
+    _sequences_at: int | None = None
     _bits: int = 0
     _first: bool = True
     _recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=10))
@@ -214,6 +220,7 @@ class Samples:
         if common >= WHOLE * len(rows):
             now.whole += len(rows)
             return
+        _keep_sequences(fed, now, x, rows)
         now.rows += rows
         now.common += common
         now.mixed += common if common > NONE * len(rows) else 0
@@ -260,6 +267,14 @@ def _chosen(bits: int) -> Callable[[int], bool]:
 
 def _twins(rows: list[int]) -> int:
     return sum(n * (n - 1) // 2 for n in Counter(rows).values()) if len(set(rows)) < len(rows) else 0
+
+
+def _keep_sequences(fed: Fed, now: Pass, x: Tensor, hashes: list[int]) -> None:
+    room = min(KEPT_SEQUENCES, KEPT // max(1, fed.width)) - sum(len(h) for _, h in fed.sequences)
+    same = fed._sequences_at in (None, now.step) and len(hashes) == len(x)
+    if now.covered and same and room > 0 and x.ndim in (2, 3) and x.is_floating_point():
+        fed._sequences_at = now.step
+        fed.sequences.append((x[:room].detach().clone().cpu(), hashes[:room]))
 
 
 def _keep(pairs: list[tuple[Tensor, Tensor]], x: Tensor, target: Tensor) -> None:

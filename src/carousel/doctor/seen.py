@@ -38,6 +38,8 @@ class ModuleSeen:
         repeated: of `evaluating`, on the same tensor as the call before.
         outermost: no other module was being called when it was first called.
         trainable: it has no parameters that want no gradient.
+        bare: neither it nor a module inside it has parameters, as a loss.
+        last_in_training: updates before its last call with gradients in training mode, -1 without one.
     """
 
     reference: weakref.ref[nn.Module]
@@ -52,6 +54,8 @@ class ModuleSeen:
     repeated: int = 0
     outermost: bool = False
     trainable: bool = True
+    bare: bool = False
+    last_in_training: int = -1
 
 
 @dataclass
@@ -64,6 +68,7 @@ class ParameterSeen:
         shape: its shape.
         wanted: whether it required a gradient, at the last look.
         gradients: before how many of the looked-into updates it had one.
+        pushed: one of these gradients was not zero everywhere.
         held: an optimizer has it.
         called: its module was called to learn.
     """
@@ -74,6 +79,7 @@ class ParameterSeen:
     wanted: bool
     called: bool = False
     gradients: int = 0
+    pushed: bool = False
     held: bool = False
 
 
@@ -90,6 +96,9 @@ class LossCalls:
         classes: elements of a row, 0 where there are no rows.
         positive: of the looked-at calls, how often no element of the input was below zero.
         maker: the function that made the input, as PyTorch calls its derivative ("SoftplusBackward0").
+        squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
+            itself; with `binary_cross_entropy`, which applies none, how often two had.
+        traced: how often that was asked.
         table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
@@ -103,6 +112,8 @@ class LossCalls:
     classes: int = 0
     positive: int = 0
     maker: str = ""
+    squashed: int = 0
+    traced: int = 0
     table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 

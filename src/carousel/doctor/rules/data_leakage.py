@@ -2,6 +2,9 @@
 
 A feature that says the label as well as a measurement can is no fault; one that takes a single value for each class is
 a copy. Nor is it one to evaluate the training data as such; a batch in which they are mixed with others is.
+
+Pieces of a series may overlap. Split at random, most of what is evaluated stands in training rows, shifted. At the
+boundary of a split in time a few pieces overlap too, and the training rows are the earlier ones there.
 """
 
 from __future__ import annotations
@@ -79,6 +82,19 @@ BY_CHANCE = 2.0
 rows, or of the training rows (which repeat more where they are drawn with replacement), whichever repeats less; with
 three standard errors added."""
 
+LEAST_TIMES = 8
+"""Of a piece of a series."""
+
+VARIED = 0.5
+"""Different numbers in a row, over its numbers: a few levels, or a padding, agree by chance."""
+
+MOST = 0.5
+"""Evaluated rows of which the second half, or more, is the begin of a training row: most of them. At the boundary of a
+split there are as many as a piece is long, if it stands the wrong way round at all."""
+
+MOST_TRAINED, WORK = 4000, 2**27
+"""Recorded training rows; numbers that are gone through."""
+
 
 def findings(record: Record) -> list[Finding]:
     """Where a column of the input is the target, or rows of an evaluation were trained on."""
@@ -107,7 +123,66 @@ def findings(record: Record) -> list[Finding]:
                     step=one.step,
                 )
             )
+        said = _overlap(record, fed) if not found else None
+        if said is not None:
+            found.append(
+                Finding(
+                    CODE,
+                    "warning",
+                    f"the inputs of {fed.name} without gradients, as in an evaluation",
+                    said,
+                    "Split before the series is cut into pieces: by person, by recording, or at one time with a gap as "
+                    "long as a piece; the evaluation is better than it would be on new data.",
+                )
+            )
     return found
+
+
+def _overlap(record: Record, fed: Fed) -> str | None:
+    """In words, whether most of what is evaluated is, shifted, the begin of training rows."""
+    if record.lab is None or fed.judged is None or not fed.sequences:
+        return None
+    x, hashes = torch.cat([x for x, _ in fed.sequences]), [h for _, of in fed.sequences for h in of]
+    others, again = [h not in fed.trained for h in hashes], set(fed.judged.rows)
+    if sum(others) < LEAST_EVALUATED or sum(h in again for h in hashes) < 0.9 * len(hashes):
+        return None
+    x = x[torch.tensor(others)]
+    batches = [t.flatten(1) for tape in record.lab.tapes for t in record.lab.data_slots(tape).values()]
+    rows = [t.cpu() for t in batches if t.shape[1] == fed.width and t.dtype == x.dtype]
+    if not rows:
+        return None
+    trained = torch.cat(rows)[:MOST_TRAINED].reshape(-1, *x.shape[1:])
+    times = [(x, trained), (x.transpose(1, 2), trained.transpose(1, 2))] if x.ndim == 3 else [(x, trained)]
+    for one, other in times:
+        shared = _shifted(one.reshape(len(one), one.shape[1], -1), other.reshape(len(other), one.shape[1], -1))
+        if shared > MOST:
+            return (
+                f"Of {len(x)} rows evaluated, {shared:.0%} have a second half, or more, that is number for number the "
+                f"begin of one of {len(trained)} recorded training rows: overlapping pieces of one series are on both "
+                "sides of the split."
+            )
+    return None
+
+
+def _shifted(x: Tensor, trained: Tensor) -> float:
+    """Share of rows (row, time, feature) that hold the first half of a training row, later than at their begin."""
+    length = x.shape[1]
+    half = length // 2
+    if length < LEAST_TIMES or half * half * x.shape[2] * len(x) > WORK:
+        return 0.0
+    whole = x.flatten(1).sort(1).values
+    varied = (whole.diff(dim=1) > 0).sum(1) + 1 >= VARIED * whole.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (half * x.shape[2],), generator=generator) * 2 + 1
+
+    def hashes(of: Tensor) -> Tensor:
+        numbers = of.flatten(1).contiguous().view(torch.int16 if of.element_size() == 2 else torch.int32).long()
+        return (numbers * factors.repeat_interleave(numbers.shape[1] // len(factors))).sum(1)
+
+    begins, hit = hashes(trained[:, :half]), torch.zeros(len(x), dtype=torch.bool)
+    for shift in range(1, length - half + 1):
+        hit |= torch.isin(hashes(x[:, shift : shift + half]), begins)
+    return float((hit & varied).double().mean())
 
 
 def _copy(where: str, evidence: str, place: str) -> Finding:

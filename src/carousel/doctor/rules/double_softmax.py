@@ -3,6 +3,9 @@
 Cross-entropy of probabilities p instead of scores: softmax of numbers from 0 to 1 is nearly flat, so that the loss of K
 classes cannot fall below ln(1 + (K - 1)/e), and its gradient is small. (Log-probabilities do no harm: their softmax is
 the distribution itself.)
+
+The same with sigmoids: of numbers from 0 to 1 the sigmoid makes 0.5 to 0.73, so that no answer can be "no". What has
+made the scores is read off the graph: by their range, small scores of a network that knows little would do as well.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 
 from ..findings import Finding
 from ..record import Record
+from ..seen import LossCalls
 
 CODE = "double-softmax"
 EXPLAINS = ("wrong-loss", "lr-too-low", "underfitting")
@@ -20,12 +24,14 @@ LEAST = 3
 
 
 def findings(record: Record) -> list[Finding]:
-    """Where every input seen of a cross-entropy was made of distributions."""
+    """Where every input seen of a cross-entropy was made of distributions, or by a sigmoid too many."""
+    found = [_sigmoid(calls) for calls in record.loss_calls.values() if LEAST <= calls.traced == calls.squashed]
     calls = record.loss_calls.get("cross_entropy")
     if calls is None or calls.looked < LEAST or calls.probabilities < calls.looked:
-        return []
+        return found
     least = math.log(1 + (calls.classes - 1) / math.e)
     return [
+        *found,
         Finding(
             CODE,
             "error",
@@ -35,5 +41,23 @@ def findings(record: Record) -> list[Finding]:
             f"cannot fall below ln(1 + {calls.classes - 1}/e) = {least:.2f}.",
             "Remove the softmax at the end of the network, and pass the scores; use softmax only to read "
             "probabilities after training.",
-        )
+        ),
     ]
+
+
+def _sigmoid(calls: LossCalls) -> Finding:
+    inside = calls.kind != "binary_cross_entropy"
+    what = (
+        f"a sigmoid or softmax had made the scores, and {calls.kind} applies a sigmoid to them"
+        if inside
+        else "a sigmoid or softmax was followed by another"
+    )
+    return Finding(
+        CODE,
+        "error",
+        f"the input of {calls.kind}{calls.at}",
+        f"In all {calls.traced} calls looked at, {what}. So the probabilities lie between 0.50 and 0.73 whatever the "
+        f"network learns, and the loss of a label 0 cannot fall below ln 2 = 0.69.",
+        f"{'Remove the sigmoid or softmax at the end of the network' if inside else 'Remove one of the two'}; "
+        "use it only to read probabilities after training.",
+    )

@@ -8,6 +8,10 @@ Where the run has learned little by heart, or few samples are evaluated, an expe
 three quarters of the recorded batches by heart, and is at chance on the last, in turn. It says nothing by itself, for
 there are tasks that such a network cannot solve; the run's own evaluations must be at chance, too.
 
+Where no evaluation was seen, copies of rows with some noise added can tell: they stand closer to each other than any
+rows else, and should have one label. If theirs agree as by chance, the copies and their labels were put in different
+orders. The run must have learned the labels by heart, too, and the experiment as above.
+
 Labels of which only a part is wrong are left out: what they do to the losses, data that are merely hard do too.
 """
 
@@ -72,6 +76,13 @@ CHUNK = 100
 """Samples of successive batches whose commonest class counts as known (by chance alone it is more than its share):
 where data come sorted by class, a network that says the class of the day looks good without having learned a label."""
 
+NEAR, APART = 0.1, 0.3
+"""Squared distances over the median one: copies are nearer than `NEAR`, and hardly any pair lies between the two, where
+a continuum of rows has far more pairs than below `NEAR`. Chosen."""
+
+LEAST_PAIRS, MOST_ROWS = 100, 1500
+"""Of copies; of recorded rows that are compared."""
+
 ADVICE = (
     "Look at some inputs beside their labels. Shuffle, filter and sort inputs and labels with the same indices (one "
     "permutation for both), and encode the labels of the training and of the other data by the same table."
@@ -96,6 +107,16 @@ class Folds:
         )
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Pairs of nearly equal rows; kappa of their labels with its standard error at chance."""
+
+    pairs: int
+    rows: int
+    kappa: float
+    error: float
+
+
 def findings(record: Record) -> list[Finding]:
     """Where nothing of what is learned by heart is true of other data."""
     found = []
@@ -112,7 +133,27 @@ def findings(record: Record) -> list[Finding]:
             continue
         if said is not None:
             found.append(Finding(CODE, "error", f"the targets of {kind}", said, ADVICE))
-    return found
+    return found or _of_copies(record)
+
+
+def _of_copies(record: Record) -> list[Finding]:
+    """Where copies of a row have labels of their own each."""
+    lab, labels = record.lab, record.labels.get("cross_entropy", record.labels.get("nll_loss"))
+    known = None if labels is None else _learned(labels, record.steps * 3 // 4)
+    if lab is None or known is None or known[0] < LEARNED:
+        return []
+    copies = lab.ask("copies", lambda in_time: _copies(lab))
+    if copies is None or not abs(copies.kappa) < ERRORS * copies.error or ERRORS * copies.error > CARRIED:
+        return []
+    folds = lab.ask("folds", lambda in_time: _experiment(lab, in_time))
+    if folds is None or folds.other + SURE * folds.error > CARRIED * folds.own:
+        return []
+    said = (
+        f"Of {copies.rows} recorded rows {copies.pairs} pairs are nearly the same, as copies with noise added are; "
+        f"their labels agree no more than those of any two rows (kappa {copies.kappa:.2f}). In the last quarter of the "
+        f"run {known[1]:.0%} of the training labels were recognized, by heart.{folds.said}"
+    )
+    return [Finding(CODE, "error", "the labels of copies of a row", said, ADVICE)]
 
 
 def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
@@ -226,6 +267,28 @@ def _kappa(one: Agreement) -> tuple[float, float, float] | None:
     if chance > 1 - 1e-9:
         return None
     return (accuracy - chance) / (1 - chance), math.sqrt(chance / (1 - chance) / n), accuracy
+
+
+def _copies(lab: Lab) -> Copies | None:
+    """None where no pairs of rows are set apart from the others by their distance."""
+    data = pairs(lab)
+    if data is None or not lab.one_epoch or data.y.is_floating_point():
+        return None
+    x, y = data.x[:MOST_ROWS], data.y[:MOST_ROWS].long()
+    x = (x - x.mean(0)) / x.std(0).clamp_min(1e-6)
+    first, second = torch.triu_indices(len(x), len(x), 1)
+    distances = torch.cdist(x, x)[first, second].square()
+    distances /= distances.median().clamp_min(1e-12)
+    near, between = distances < NEAR, (distances >= NEAR) & (distances < APART)
+    count = int(near.sum())
+    if count < LEAST_PAIRS or int(between.sum()) > count / 10:
+        return None
+    shares = torch.bincount(y).double() / len(y)
+    chance = float(shares.square().sum())
+    if chance > 1 - 1e-9:
+        return None
+    agree = float((y[first[near]] == y[second[near]]).double().mean())
+    return Copies(count, len(x), (agree - chance) / (1 - chance), math.sqrt(chance / (1 - chance) / count))
 
 
 def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Folds | None:

@@ -1,5 +1,8 @@
 """Parameters that never change though they should: no optimizer has them, or no gradient reaches them.
 
+A gradient may arrive and be zero everywhere, each time: that of a step function is. Other causes, as units that are
+dead or a loss with the weight 0, have rules of their own or are meant.
+
 Frozen on purpose (`requires_grad` false) is no fault, nor is a part of the network that is never called.
 """
 
@@ -10,10 +13,17 @@ from ..record import Record
 from ..seen import ParameterSeen
 
 CODE = "parameters-not-training"
-EXPLAINS = ("underfitting",)
+EXPLAINS = ("vanishing-gradient-depth", "underfitting")
+"""The gradient of what gets none is small, too."""
 
 LEAST = 3
 SHOWN = 3
+
+LEAST_ZEROS = 10
+"""Updates with a gradient of zeros: the first may be for other reasons, as a last layer that begins with zeros."""
+
+STEPS = ("sign", "sgn", "round", "floor", "ceil", "trunc", "fix")
+"""Functions whose derivative is zero wherever it exists; by their names, in place or not."""
 
 
 def findings(record: Record) -> list[Finding]:
@@ -52,7 +62,28 @@ def findings(record: Record) -> list[Finding]:
                 "a part of the network whose output is not used.",
             )
         )
+    stopped = [p for p in wanting if p.held and p.called and p.gradients >= LEAST_ZEROS and not p.pushed]
+    step = _step_function(record) if stopped else None
+    if step is not None:
+        found.append(
+            Finding(
+                CODE,
+                "error",
+                _names(stopped),
+                f"{_numbers(stopped)} are in the optimizer, but in all {stopped[0].gradients} updates looked at their "
+                f"gradient was zero everywhere: torch.{step}, of what depends on parameters, has no other.",
+                f"Give the gradient a way around it: x + (torch.{step}(x) - x).detach() has the value of "
+                f"torch.{step}(x) and the gradient of x (straight-through); or use a smooth function while training.",
+            )
+        )
     return found
+
+
+def _step_function(record: Record) -> str | None:
+    """The name of one through which a loss depends on parameters."""
+    tapes = record.lab.tapes[:1] if record.lab is not None else []
+    names = [call.name.rstrip("_") for tape in tapes for call in tape.calls if call.gradients]
+    return next((name for name in names if name in STEPS), None)
 
 
 def _names(of: list[ParameterSeen]) -> str:

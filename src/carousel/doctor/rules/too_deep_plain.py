@@ -16,7 +16,8 @@ from ..record import Record
 from ..tape import Call, Slot, Tape
 
 CODE = "too-deep-plain"
-EXPLAINS = ("vanishing-gradient-depth", "underfitting")
+EXPLAINS = ("dead-relu", "vanishing-gradient-depth", "underfitting")
+"""Deep in such a network all samples have nearly the same values, so that a unit is zero on all of them or on none."""
 
 REMOVABLE = 8
 """Layers that keep the size; with fewer, a network is not deep."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..findings import Finding
 from ..record import Record
+from ..seen import ModuleSeen
 
 CODE = "train-eval-mode"
 EXPLAINS = ()
@@ -28,7 +29,7 @@ def findings(record: Record) -> list[Finding]:
     if averaged:  # the same inputs again and again: the mean over dropped units is wanted
         wrong = [seen for seen in wrong if seen.noisy != "dropout"]
     if not wrong:
-        return _never_in_training(record)
+        return _stays_in_evaluation(record)
     batch_norm = any(seen.noisy == "batch norm" for seen in wrong)
     what = "batch norm uses and changes the statistics of the evaluated batches" if batch_norm else "dropout is on"
     return [
@@ -43,15 +44,19 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
-def _never_in_training(record: Record) -> list[Finding]:
-    """Where the whole network learns in evaluation mode; parts may be held there on purpose, with their weights."""
-    outer = [seen for seen in record.modules if seen.outermost and seen.learning >= LEARNING]
+def _stays_in_evaluation(record: Record) -> list[Finding]:
+    """Where the whole network learns in evaluation mode; parts may be held there on purpose, with their weights.
+
+    A loss that is a module has a mode of its own, which nobody sets and which means nothing.
+    """
+    outer = [seen for seen in record.modules if seen.outermost and not seen.bare and seen.learning >= LEARNING]
+    since = 1 + max((seen.last_in_training for seen in outer), default=-1)
     still = [
         seen
         for seen in record.modules
-        if seen.noisy and seen.trainable and seen.learning and seen.learning_in_eval == seen.learning
+        if seen.noisy and seen.trainable and seen.learning_in_eval and seen.last_in_training < since
     ]
-    if not still or not outer or any(seen.learning_in_eval < seen.learning for seen in outer):
+    if not still or not outer or (since and not _forgotten(record, outer, since)):
         return []
     batch_norm = any(seen.noisy == "batch norm" for seen in still)
     what = "batch norm neither normalizes by the batch nor adapts" if batch_norm else "dropout drops nothing"
@@ -60,7 +65,21 @@ def _never_in_training(record: Record) -> list[Finding]:
             CODE,
             "error" if batch_norm else "warning",
             ", ".join(seen.name for seen in still[:3]),
-            f"All {outer[0].learning} calls of {outer[0].name} with gradients were made in evaluation mode: {what}.",
+            f"All {outer[0].learning_in_eval if since else outer[0].learning} calls of {outer[0].name} with gradients "
+            f"{f'from update {since} on ' if since else ''}were made in evaluation mode: {what}.",
             "Call model.train() before the training loop, and again after each evaluation.",
         )
     ]
+
+
+def _forgotten(record: Record, outer: list[ModuleSeen], since: int) -> bool:
+    """Whether an evaluation has ended the training mode, early and for good.
+
+    A network that is fine-tuned like that on purpose has weights that are held, and a last stage is short. Gradients
+    without updates, as for pictures of what a trained network has learned, come behind the last update.
+    """
+    held = any(not p.wanted for p in record.parameters)
+    left = record.steps - since
+    evaluated = all(seen.evaluating >= LEAST and seen.learning_in_eval >= LEARNING for seen in outer)
+    alternating = any(seen.learning_in_eval > seen.learning * (left + 1) / record.steps for seen in outer)
+    return evaluated and not held and not alternating and left >= max(LEARNING, record.steps / 2)

@@ -2,12 +2,16 @@
 
 A loss that stays high may be all that the data allow. So a plain reference network (two hidden layers) learns from the
 same recorded batches: where it gets much lower on batches that were held out, there was more to learn.
+
+Of data that come in a few batches, or in one, a quarter of the rows is held out. Such a run makes few updates for the
+samples that it sees, so that it must have come to rest, too: one that is slow is not too small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -32,13 +36,30 @@ WORSE = 2.0
 HIGH = 0.25
 """The run's loss over that of the untrained reference network: below, the network has learned what there is."""
 
+LEAST_ROWS = 100
+"""Of data in a few batches: with fewer, the quarter that is held out says little."""
+
+DISTINCT = 0.9
+"""Of their rows: else the held-out rows are among the others, and batches that repeat do not make an epoch."""
+
+RESTS = 0.9
+"""The loss at the end over that in the middle of the run, at least: what a network still learns is not out of its
+reach. Chosen; a loss at its floor has 1."""
+
+Part = tuple[Tape, Tensor | None]
+"""A tape, and which of its rows (all if None)."""
+
 
 @dataclass(frozen=True)
 class Reference:
-    """The experiment: held-out losses of the reference network, at its start and behind its updates."""
+    """The experiment: held-out losses of the reference network, at its start and behind its updates.
+
+    The held-out are rows, if the data came in few batches.
+    """
 
     start: float
     after: float
+    rows: bool = False
 
 
 def findings(record: Record) -> list[Finding]:
@@ -48,23 +69,36 @@ def findings(record: Record) -> list[Finding]:
     end = record.last_loss()
     if found is None or record.steps < UPDATES or not 0 < found.after * WORSE < end or end < HIGH * found.start:
         return []
+    if found.rows and not _rests(record, end):
+        return []
+    what = (
+        "three quarters of the samples, gets to {} on the others"
+        if found.rows
+        else (f"the first {len(lab.tapes) if lab else 0} batches alone, gets to {{}} on batches that were held out")
+    )
     return [
         Finding(
             CODE,
             "error",
             "the size of the network",
             f"The loss was at {end:.3g} after {record.steps} updates. A plain network with two hidden "
-            f"layers of {UNITS} units, trained with Adam (lr={RATE:g}) on the first {len(lab.tapes) if lab else 0} "
-            f"batches alone, gets to {found.after:.3g} on batches that were held out.",
+            f"layers of {UNITS} units, trained with Adam (lr={RATE:g}) on {what.format(f'{found.after:.3g}')}.",
             "Use more units or layers; if there are enough, look at what the network gets to see.",
         )
     ]
 
 
+def _rests(record: Record, end: float) -> bool:
+    """Whether the loss has not fallen any more in the second half of the run."""
+    middle = [value for step, value in record.course() if 0.4 * record.steps <= step < 0.5 * record.steps]
+    return bool(middle) and end >= RESTS * median(middle)
+
+
 def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     """None where inputs and scores are not a row for each sample."""
-    batches = [_batch(lab, tape) for tape in lab.tapes]
-    if not all(batches) or not lab.one_epoch:
+    tapes = lab.tapes if lab.tapes and lab.one_epoch else lab.tapes[: lab.first_epoch]
+    batches = [_batch(lab, tape) for tape in tapes]
+    if not batches or not all(batches):
         return None
     shapes = {(b[0].shape[1], b[1].number) for b in batches if b}
     if len({width for width, _ in shapes}) > 1:
@@ -83,31 +117,68 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     net = nn.Sequential(*layers).float()  # whatever the script's default is
     rule = torch.optim.Adam(net.parameters(), lr=RATE)
 
-    def change_for(x: Tensor) -> Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]:
+    held_out: list[Part] = [(tape, None) for tape in lab.held_out_tapes]
+    train: list[Part] = [(tape, None) for tape in lab.training_tapes]
+    if not lab.one_epoch:
+        few = len(rows) < LEAST_ROWS or len(torch.unique(rows, dim=0)) < DISTINCT * len(rows)
+        if few or not all(_is_mean_over_rows(lab, tape) for tape in tapes):
+            return None
+        held_out, train = _split(lab, tapes)
+
+    def change_for(part: Part) -> Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]:
+        x, chosen = _inputs(lab, part[0]), part[1]
+
         def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             if call.name not in LOSSES:
                 return None
-            scores = net((x - mean) / std).reshape(len(x), *shape).to(args[0].dtype)
-            return call.function(_suited(call.name, scores), *args[1:], **keywords)
+            given, others = x, args[1:]
+            if chosen is not None:
+                given, others = x[chosen], (args[1][chosen], *args[2:])
+            scores = net((given - mean) / std).reshape(len(given), *shape).to(args[0].dtype)
+            return call.function(_suited(call.name, scores), *others, **keywords)
 
         return change
 
-    def loss(which: list[Tape]) -> float:
+    def loss(which: list[Part]) -> float:
         with torch.no_grad():
-            roots = [r for tape in which for r in tape.replay(backward=False, change=change_for(_inputs(lab, tape)))]
+            roots = [r for part in which for r in part[0].replay(backward=False, change=change_for(part))]
         values = [float(root.detach()) for root in roots]
         return sum(values) / len(values)
 
-    start, train = loss(lab.held_out_tapes), lab.training_tapes
+    start = loss(held_out)
     for number in range(UPDATES):
         if not in_time():
             return None
-        tape = train[number % len(train)]
+        part = train[number % len(train)]
         net.zero_grad()
-        (root,) = tape.replay(backward=False, change=change_for(_inputs(lab, tape)))
+        (root,) = part[0].replay(backward=False, change=change_for(part))
         root.backward()
         rule.step()
-    return Reference(start, loss(lab.held_out_tapes))
+    return Reference(start, loss(held_out), not lab.one_epoch)
+
+
+def _is_mean_over_rows(lab: Lab, tape: Tape) -> bool:
+    """Whether the loss has a target for each row, and its mean is all there is: that of some rows is comparable."""
+    (call,) = (call for call in tape.calls if call.name in LOSSES)
+    if call.keywords.get("reduction", "mean") != "mean" or not isinstance(call.result, Slot):
+        return False
+    if any(isinstance(entry, Backward) and entry.root != call.result for entry in tape.entries):
+        return False
+    target = call.args[1] if len(call.args) > 1 else None
+    given = tape.given.get(target.number) if isinstance(target, Slot) else None
+    return given is not None and given.ndim > 0 and len(given) == len(_inputs(lab, tape))
+
+
+def _split(lab: Lab, tapes: list[Tape]) -> tuple[list[Part], list[Part]]:
+    """A quarter of the rows of each batch, and the others."""
+    held_out: list[Part] = []
+    train: list[Part] = []
+    for tape in tapes:
+        order = torch.randperm(len(_inputs(lab, tape)))
+        quarter = len(order) // 4
+        held_out.append((tape, order[:quarter]))
+        train.append((tape, order[quarter:]))
+    return held_out, train
 
 
 def _suited(loss: str, scores: Tensor) -> Tensor:
@@ -137,7 +208,7 @@ def _score_sizes(lab: Lab, batches: list[tuple[Tensor, Slot] | None]) -> set[tup
     """Of the scores of a sample, over all tapes; something else where they are no row for each sample."""
     lab.restore()
     sizes: set[tuple[int, ...]] = set()
-    for tape, batch in zip(lab.tapes[:2], batches[:2], strict=True):
+    for tape, batch in zip(lab.tapes[: len(batches)][:2], batches[:2], strict=True):
         keep: dict[int, Tensor] = {}
         with torch.no_grad():
             tape.replay(backward=False, keep=keep)
