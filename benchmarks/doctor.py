@@ -313,6 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="a01, or one variant: 'a01: seed'")
     parser.add_argument("--jobs", type=int, default=2, help="runs of the bench at a time")
+    parser.add_argument("--repeats", type=int, default=3, help="of each run whose time is taken")
     parser.add_argument("--fresh", action="store_true", help="forget what is measured")
     modes = parser.add_mutually_exclusive_group()
     for mode in ("check", "overhead", "advice", "table"):
@@ -327,7 +328,7 @@ def main() -> None:
         case "check":
             check(of)
         case "overhead":
-            overhead(of, repeats=3)
+            overhead(of, options.repeats)
         case "advice":
             advice(of)
         case "table":

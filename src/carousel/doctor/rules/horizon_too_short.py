@@ -152,8 +152,9 @@ def _stitched(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
         chain = _chain(rows)
         if chain is not None:
             lags = _by_place(rows, y, *chain, in_time)
-            squared = found[0] == "mse_loss" and lags is not None
-            return replace(lags, left=(1 - lags.beyond) * float(y.var())) if squared else lags
+            if lags is None or found[0] != "mse_loss":
+                return lags
+            return replace(lags, left=(1 - lags.beyond) * float(y.var()))
     return None
 
 
