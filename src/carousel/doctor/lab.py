@@ -181,7 +181,7 @@ class Lab:
         self._is_beside = frozenset(works)
         if self.why_not is None and _processors() > 1:
             self._begun_with = self.peak
-            self._beside = Apart({n: functools.partial(work, self) for n, work in works.items()}, PATIENCE, nice=10)
+            self._beside = Apart({n: functools.partial(work, self) for n, work in works.items()}, PATIENCE)
 
     def close(self) -> None:
         """The watch has ended."""
