@@ -6,12 +6,14 @@ known by the numbers of the parameters, whoever made it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Graphs", "reached", "some", "squashings"]
+__all__ = ["Graphs", "makers", "reached", "some", "squashings"]
 
 ENOUGH = 6
 """Passes in a row."""
@@ -91,20 +93,24 @@ VIEWS = (
     "Alias", "Clone", "Expand", "Index", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "T",
     "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
-"""Nodes of a graph, by the begin of their names, that hand values on as they are."""
+"""Nodes of a graph, by their names, that hand values on as they are."""
 
 LONGEST = 20
 """Nodes that are gone through."""
 
 
+def makers(t: Tensor) -> Iterator[str]:
+    """The functions that have made a tensor, the last first, each of the first argument of that before; no views."""
+    node = t.grad_fn
+    for _ in range(LONGEST):
+        if node is None:
+            return
+        name = node.name().partition("Backward")[0]
+        if name not in VIEWS:
+            yield name
+        node = node.next_functions[0][0] if node.next_functions else None
+
+
 def squashings(t: Tensor) -> int:
     """How many sigmoids or softmaxes have made a tensor directly, one of the other."""
-    node, found = t.grad_fn, 0
-    for _ in range(LONGEST):
-        name = "" if node is None else node.name().partition("Backward")[0]
-        if name not in ("Sigmoid", "Softmax", *VIEWS):
-            break
-        found += name in ("Sigmoid", "Softmax")
-        assert node is not None
-        node = node.next_functions[0][0]
-    return found
+    return sum(1 for _ in takewhile(lambda name: name in ("Sigmoid", "Softmax"), makers(t)))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .answers import Answers
 from .by_hand import ByHand
 from .compared import Compared
-from .graphs import Graphs, squashings
+from .graphs import Graphs, makers, squashings
 from .lab import Lab
 from .lines import line
 from .recorder import makes_table
@@ -40,8 +40,6 @@ ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-
-RESHAPING = ("View", "Squeeze", "Unsqueeze", "Reshape", "Alias", "TBackward", "Permute", "Select", "Slice", "Add")
 
 MOST_CALLS = 64
 """Calls of an activation in one place that are told apart."""
@@ -219,7 +217,7 @@ class Record:
         ):
             calls.looked += 1
             calls.positive += bool((given >= 0).all())
-            calls.maker = calls.maker or _maker(given)
+            calls.maker = calls.maker or next((name for name in makers(given) if name != "Add"), "")
             return
         if self.looks and kind in SQUASHING:
             calls.traced += 1
@@ -509,14 +507,6 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _reduction(keywords: dict[str, Any]) -> str:
     return keywords.get("reduction", "mean")
-
-
-def _maker(t: Tensor) -> str:
-    """Of the values, whatever has changed their shape or added a number to them since."""
-    node = t.grad_fn
-    while node is not None and any(word in node.name() for word in RESHAPING):
-        node = next((inner for inner, _ in node.next_functions if inner is not None), None)
-    return "" if node is None else node.name()
 
 
 def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> float | None:

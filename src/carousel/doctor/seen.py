@@ -95,7 +95,7 @@ class LossCalls:
         columns: of these, how often there was one element in a row.
         classes: elements of a row, 0 where there are no rows.
         positive: of the looked-at calls, how often no element of the input was below zero.
-        maker: the function that made the input, as PyTorch calls its derivative ("SoftplusBackward0").
+        maker: the function that made the input, as PyTorch calls it in graphs ("Softplus").
         squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
             itself; with `binary_cross_entropy`, which applies none, how often two had.
         traced: how often that was asked.

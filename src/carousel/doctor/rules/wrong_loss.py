@@ -124,7 +124,7 @@ def findings(record: Record) -> list[Finding]:
 
 
 def _rate(calls: LossCalls) -> Finding:
-    maker = calls.maker.removesuffix("0").removesuffix("Backward").lower()
+    maker = calls.maker.lower()
     return Finding(
         CODE,
         "error",
