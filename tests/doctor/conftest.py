@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from carousel.doctor import Doctor, Finding
+from carousel.doctor.lab import Lab
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def findings() -> Callable[..., list[Finding]]:
 
     def watched(train: Callable[[], object], *, probe: bool = True) -> list[Finding]:
         torch.manual_seed(0)
-        with Doctor(probe=probe) as doctor:
+        lab = Lab(seconds=60.0)  # what a rule says is not to depend on what else the machine does
+        with Doctor(probe=probe, lab=lab) as doctor:
             made = train()
             if callable(made):
                 made()

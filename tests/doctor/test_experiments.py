@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from carousel.doctor import RULES, Doctor
 from carousel.doctor.apart import can_fork
+from carousel.doctor.lab import Lab
+from carousel.doctor.rules import AHEAD
 
 from . import test_rules
 from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp, scaled
@@ -552,7 +554,7 @@ def test_experiments_change_nothing(name: str) -> None:
         torch.manual_seed(3)
         run = FAULTS[name]()
         if watch:
-            with Doctor() as doctor:
+            with Doctor(lab=Lab(AHEAD, seconds=60.0)) as doctor:  # some begin beside the run
                 run()
             assert [f.code for f in doctor.findings] == [name]
         else:

@@ -60,13 +60,12 @@ class Apart:
     Args:
         works: what to do, by name, in this order.
         seconds: processor time that all of it may take.
-        nice: how far the copy stands back for others.
 
     Attributes:
         spent: processor seconds of the copy that were waited for.
     """
 
-    def __init__(self, works: Mapping[str, Work], seconds: float, *, nice: int = 5):
+    def __init__(self, works: Mapping[str, Work], seconds: float):
         self.spent = 0.0
         self._done: dict[str, Any] = {}
         self._rest = b""
@@ -79,7 +78,7 @@ class Apart:
             try:
                 if os.fork() == 0:
                     os.close(self._reading)
-                    _work(works, seconds, nice, writing, parent)
+                    _work(works, seconds, writing, parent)
             finally:
                 os._exit(0)
         os.close(writing)
@@ -151,16 +150,20 @@ class Apart:
 
 
 BUSY = 8.0
+"""On a busy machine a result is waited for so many times as long."""
+
+NICE = 5
+"""How far the copy stands back for others."""
 
 SIZE = struct.Struct("<q")
 """Before each message: its length."""
 
 
-def _work(works: Mapping[str, Work], seconds: float, nice: int, writing: int, parent: int) -> None:
+def _work(works: Mapping[str, Work], seconds: float, writing: int, parent: int) -> None:
     """In the copy; does not return."""
     pipe = os.fdopen(writing, "wb", buffering=0)
     _send(pipe, "pid", os.getpid())
-    _hush(nice)
+    _hush()
     end = time.process_time() + seconds
     for name, work in works.items():
         try:
@@ -188,7 +191,7 @@ def _is_there(process: int) -> bool:
     return True
 
 
-def _hush(nice: int) -> None:
+def _hush() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -200,7 +203,7 @@ def _hush(nice: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     warnings.simplefilter("ignore")  # the script may have made errors of them
-    os.nice(nice)
+    os.nice(NICE)
     torch.set_num_threads(1)  # the threads of the parent are not here
     torch.set_grad_enabled(True)
     torch.manual_seed(0)
