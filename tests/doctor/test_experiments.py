@@ -412,6 +412,31 @@ def rolled_out(dt: float, steps: int, lr: float = 0.02) -> Callable[[], None]:
     return train
 
 
+def adding(spread: float, lr: float, updates: int = 200) -> Callable[[], None]:
+    """The sum of the marked numbers of a sequence, by a loop of rectifiers without modules."""
+
+    def train() -> None:
+        start = torch.eye(32) + spread * torch.randn(32, 32)
+        weights = [0.1 * torch.randn(2, 32), start, torch.zeros(32), 0.1 * torch.randn(32, 1), torch.zeros(1)]
+        inner, again, bias, outer, last = (w.requires_grad_() for w in weights)
+        rule = torch.optim.Adam(weights, lr=lr)
+        for _ in range(updates):
+            x = torch.rand(30, 32, 2)
+            x[..., 1] = (torch.rand(30, 32).argsort(0) < 3).float()
+            y = (x[..., :1] * x[..., 1:]).sum(0)
+            state = torch.zeros(32, 32)
+            for step in x:
+                state = torch.relu(step @ inner + state @ again + bias)
+            loss = ((state @ outer + last - y) ** 2).mean()
+            rule.zero_grad()
+            loss.backward()
+            if spread < 0.01:
+                nn.utils.clip_grad_norm_(weights, 1.0)
+            rule.step()
+
+    return train
+
+
 def forecast(look: int, period: int = 12) -> Run:
     """The next value of a series with a period, from the last ones; in random order."""
     values = torch.randn(period).tolist()
@@ -447,6 +472,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
     "exploding-gradient-time, behind an update": lambda: rolled_out(dt=1.0, steps=40),
+    "exploding-gradient-time, by hand": lambda: adding(spread=0.08, lr=1e-3),
     "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
@@ -504,6 +530,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),

@@ -18,7 +18,7 @@ from torch import Tensor
 from .lab import Lab
 from .tape import Call, Slot, Tape
 
-__all__ = ["ThroughTime", "of_tape", "through_time"]
+__all__ = ["ThroughTime", "of_tape", "rounds", "through_time"]
 
 LEAST_STEPS = 6
 """Uses of a parameter that make a recurrence."""
@@ -71,8 +71,15 @@ def _measured(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
 
 def _recurs(tape: Tape) -> bool:
     """Whether there may be a recurrence."""
-    uses = Counter(slot for call in tape.calls for slot in set(call.inputs) if slot.number in tape.parameters)
-    return any(call.name in LAYERS for call in tape.calls) or max(uses.values(), default=0) >= LEAST_STEPS
+    return any(call.name in LAYERS for call in tape.calls) or rounds(tape) > 0
+
+
+def rounds(tape: Tape) -> int:
+    """How often a loop written by hand uses the same parameter; 0 where that is no recurrence."""
+    parameters = tape.parameters
+    uses = Counter(slot for call in tape.calls for slot in set(call.inputs) if slot.number in parameters)
+    most = max(uses.values(), default=0)
+    return most if most >= LEAST_STEPS else 0
 
 
 def of_tape(tape: Tape) -> ThroughTime | None:
