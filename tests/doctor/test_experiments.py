@@ -167,6 +167,27 @@ def plain(std: float) -> nn.Module:
     return net
 
 
+def last_symbol(steps: int, doubt: float) -> tuple[Tensor, Tensor]:
+    """Which of three symbols came last, behind noise, where a share of the labels is chance."""
+    x, y = first_symbol(steps)
+    return x.flip(1), torch.where(torch.rand(len(y)) < doubt, torch.randint(3, y.shape), y)
+
+
+class Loop(nn.Module):
+    """A plain recurrent network, step by step."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.inner, self.again, self.head = nn.Linear(3, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+        nn.init.normal_(self.again.weight, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 32)
+        for step in x.unbind(1):
+            state = torch.tanh(self.inner(step) + self.again(state))
+        return self.head(state)
+
+
 def orthogonal() -> nn.Module:
     net = Reads("RNN", out=3)
     nn.init.orthogonal_(net.rnn.get_parameter("weight_hh_l0"))
@@ -470,6 +491,12 @@ FAULTS: dict[str, Callable[[], Any]] = {
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
     ),
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
+    "vanishing-gradient-time, noise by heart": lambda: Run(
+        plain(0.05), *first_symbol(36, count=400), epochs=13, size=20, lr=3e-3
+    ),
+    "vanishing-gradient-time, by hand": lambda: Run(
+        Loop(0.05), *first_symbol(24, count=320), epochs=12, size=20, lr=5e-3
+    ),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
     "exploding-gradient-time, behind an update": lambda: rolled_out(dt=1.0, steps=40),
     "exploding-gradient-time, by hand": lambda: adding(spread=0.08, lr=1e-3),
@@ -530,6 +557,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "a short memory that suffices": lambda: Run(plain(0.05), *last_symbol(24, doubt=0.6), epochs=4, size=20, lr=5e-3),
     "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
