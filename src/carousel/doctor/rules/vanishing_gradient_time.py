@@ -36,6 +36,9 @@ UPDATES, EVERY = 300, 30
 """Of the experiment, at most: what lies many steps back takes longer than the updates of a trial. And of these, after
 how many it is looked whether they suffice."""
 
+SHARE = 0.5
+"""Of the time left for experiments: where this one says nothing, others may."""
+
 
 @dataclass(frozen=True)
 class Orthogonal:
@@ -83,7 +86,7 @@ def _by_experiment(lab: Lab, record: Record, before: ThroughTime) -> list[Findin
     if not recurrent_matrices(lab.tapes[0]):
         return []
     end, most = record.last_loss(), min(UPDATES, record.steps)
-    found: Orthogonal | None = lab.ask("orthogonal", lambda in_time: _experiment(lab, in_time, end, most))
+    found: Orthogonal | None = lab.ask("orthogonal", lambda in_time: _experiment(lab, in_time, end, most), SHARE)
     if found is None or not found.is_far_below(end):
         return []
     return [
