@@ -557,7 +557,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
-    "a short memory that suffices": lambda: Run(plain(0.05), *last_symbol(24, doubt=0.6), epochs=4, size=20, lr=5e-3),
+    "a short memory that suffices": lambda: Run(plain(0.05), *last_symbol(12, doubt=0.6), epochs=3, size=20, lr=5e-3),
     "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
