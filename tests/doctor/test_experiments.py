@@ -169,6 +169,27 @@ def plain(std: float) -> nn.Module:
     return net
 
 
+def last_symbol(steps: int, doubt: float) -> tuple[Tensor, Tensor]:
+    """Which of three symbols came last, behind noise, where a share of the labels is chance."""
+    x, y = first_symbol(steps)
+    return x.flip(1), torch.where(torch.rand(len(y)) < doubt, torch.randint(3, y.shape), y)
+
+
+class Loop(nn.Module):
+    """A plain recurrent network, step by step."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.inner, self.again, self.head = nn.Linear(3, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+        nn.init.normal_(self.again.weight, std=std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(len(x), 32)
+        for step in x.unbind(1):
+            state = torch.tanh(self.inner(step) + self.again(state))
+        return self.head(state)
+
+
 def orthogonal() -> nn.Module:
     net = Reads("RNN", out=3)
     nn.init.orthogonal_(net.rnn.get_parameter("weight_hh_l0"))
@@ -414,6 +435,31 @@ def rolled_out(dt: float, steps: int, lr: float = 0.02) -> Callable[[], None]:
     return train
 
 
+def adding(spread: float, lr: float, updates: int = 200) -> Callable[[], None]:
+    """The sum of the marked numbers of a sequence, by a loop of rectifiers without modules."""
+
+    def train() -> None:
+        start = torch.eye(32) + spread * torch.randn(32, 32)
+        weights = [0.1 * torch.randn(2, 32), start, torch.zeros(32), 0.1 * torch.randn(32, 1), torch.zeros(1)]
+        inner, again, bias, outer, last = (w.requires_grad_() for w in weights)
+        rule = torch.optim.Adam(weights, lr=lr)
+        for _ in range(updates):
+            x = torch.rand(30, 32, 2)
+            x[..., 1] = (torch.rand(30, 32).argsort(0) < 3).float()
+            y = (x[..., :1] * x[..., 1:]).sum(0)
+            state = torch.zeros(32, 32)
+            for step in x:
+                state = torch.relu(step @ inner + state @ again + bias)
+            loss = ((state @ outer + last - y) ** 2).mean()
+            rule.zero_grad()
+            loss.backward()
+            if spread < 0.01:
+                nn.utils.clip_grad_norm_(weights, 1.0)
+            rule.step()
+
+    return train
+
+
 def forecast(look: int, period: int = 12) -> Run:
     """The next value of a series with a period, from the last ones; in random order."""
     values = torch.randn(period).tolist()
@@ -447,8 +493,15 @@ FAULTS: dict[str, Callable[[], Any]] = {
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
     ),
     "vanishing-gradient-time": lambda: Run(plain(0.05), *first_symbol(60), epochs=5, lr=1e-3),
+    "vanishing-gradient-time, noise by heart": lambda: Run(
+        plain(0.05), *first_symbol(36, count=400), epochs=13, size=20, lr=3e-3
+    ),
+    "vanishing-gradient-time, by hand": lambda: Run(
+        Loop(0.05), *first_symbol(24, count=320), epochs=12, size=20, lr=5e-3
+    ),
     "exploding-gradient-time": lambda: Run(plain(0.5), *first_symbol(40), epochs=5, lr=1e-3),
     "exploding-gradient-time, behind an update": lambda: rolled_out(dt=1.0, steps=40),
+    "exploding-gradient-time, by hand": lambda: adding(spread=0.08, lr=1e-3),
     "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
@@ -506,6 +559,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "clamp, with a gradient outside": lambda: Run(function(lambda x: x.clamp(-1, 1), lambda x, g: g), *blobs()),
     "a gated cell": lambda: Run(Reads("GRU", out=3), *first_symbol(15), epochs=8, lr=1e-2),
     "orthogonal": lambda: Run(orthogonal(), *first_symbol(30), epochs=6),
+    "a short memory that suffices": lambda: Run(plain(0.05), *last_symbol(12, doubt=0.6), epochs=3, size=20, lr=5e-3),
+    "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),

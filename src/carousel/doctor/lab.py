@@ -274,20 +274,26 @@ class Lab:
 
         return self.ask("reliance", work)
 
-    def ask(self, name: str, work: Callable[[Callable[[], bool]], T]) -> T | None:
-        """Let `work` be done in a copy of the process, once; None where it cannot be."""
+    def ask(self, name: str, work: Callable[[Callable[[], bool]], T], share: float = 1.0) -> T | None:
+        """Let `work` be done in a copy of the process, once; None where it cannot be.
+
+        Args:
+            name: of the result.
+            work: is told whether there is time left.
+            share: of the time left for all experiments, that this one has.
+        """
         if name not in self._known:
             if self.paused:
                 return None
-            self._known[name] = self._done(name, work)
+            self._known[name] = self._done(name, work, share)
         return self._known[name]
 
     def found(self, name: str) -> Any:
         """What came of an experiment, None if it was not made."""
         return self._known.get(name)
 
-    def _done(self, name: str, work: Work) -> Any:
-        left = self.share * (self._ended - self._began) + self.seconds - self._spent
+    def _done(self, name: str, work: Work, share: float) -> Any:
+        left = share * (self.share * (self._ended - self._began) + self.seconds - self._spent)
         if self.why_not is not None or left <= 0:
             return None
         if self._beside is not None and name in self._is_beside and self.peak == self._begun_with:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,12 +14,15 @@ from .recorder import DIFFERENCES
 from .tape import Call, Slot, Tape
 from .watch import LOSSES
 
-__all__ = ["Pairs", "pairs", "plain_network", "target_of", "targets"]
+__all__ = ["Pairs", "pairs", "plain_network", "target_of", "targets", "variance"]
 
 UNITS = 128
 UPDATES = 300
 BATCH = 64
 RATE = 3e-3
+
+EXACT = 1e-3
+"""Of a loss: rounding."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,27 @@ def targets(lab: Lab) -> tuple[str, list[Tensor]] | None:
         kinds.add(found[0].name)
         ys.append(y.detach().flatten())
     return (kinds.pop(), ys) if len(kinds) == 1 else None
+
+
+def variance(lab: Lab, in_time: Callable[[], bool]) -> float | None:
+    """Of the targets, where the loss is their mean squared error, which is what it is compared with; else None."""
+    lab.restore()
+    ys: list[Tensor] = []
+    for tape in lab.tapes:
+        found, keep = target_of(tape), dict[int, Tensor]()
+        if found is None or not in_time():
+            return None
+        with torch.no_grad():
+            roots = tape.replay(backward=False, keep=keep)
+            said, y = keep[found[1].number], keep[found[2].number]
+        if said.shape != y.shape or len(roots) != 1:
+            return None
+        if not math.isclose(float(roots[0]), float((said - y).square().mean()), rel_tol=EXACT):
+            return None
+        ys.append(y.detach())
+    if len({y.shape[1:] for y in ys if y.ndim}) != 1:
+        return None
+    return float(torch.cat(ys).var(0).mean())
 
 
 def pairs(lab: Lab) -> Pairs | None:

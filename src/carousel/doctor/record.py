@@ -28,7 +28,7 @@ from .recorder import makes_table
 from .samples import Samples
 from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
 
-__all__ = ["Record"]
+__all__ = ["MOST_CALLS", "Record"]
 
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""

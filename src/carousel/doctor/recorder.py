@@ -310,6 +310,8 @@ class Recorder(TorchFunctionMode):
             self._give_up("the step writes to a tensor that was made before it")
             return None
         if any(t.requires_grad and not t.is_leaf for t in given.values()):
+            if self._steps == 0:  # it began before the recording, as where no module is called before `zero_grad`
+                return None
             self._give_up("a step uses what was computed before it, with its gradients")
             return None
         values = {n: t if t.requires_grad else t.detach() for n, t in given.items()}

@@ -18,13 +18,18 @@ from torch import Tensor
 from .lab import Lab
 from .tape import Call, Slot, Tape
 
-__all__ = ["ThroughTime", "of_tape", "through_time"]
+__all__ = ["ThroughTime", "of_tape", "recurrent_matrices", "rounds", "through_time"]
 
 LEAST_STEPS = 6
 """Uses of a parameter that make a recurrence."""
 
 LAYERS = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 """Recurrent layers of PyTorch, with the number of their gates."""
+
+PLAIN, PLAIN_CELLS = ("rnn_tanh", "rnn_relu"), ("rnn_tanh_cell", "rnn_relu_cell")
+"""Those without gates."""
+
+PRODUCTS = ("linear", "matmul", "__matmul__", "mm")
 
 States = list[tuple[Tensor, ...]]
 
@@ -71,8 +76,46 @@ def _measured(lab: Lab, in_time: Callable[[], bool]) -> ThroughTime | None:
 
 def _recurs(tape: Tape) -> bool:
     """Whether there may be a recurrence."""
-    uses = Counter(slot for call in tape.calls for slot in set(call.inputs) if slot.number in tape.parameters)
-    return any(call.name in LAYERS for call in tape.calls) or max(uses.values(), default=0) >= LEAST_STEPS
+    return any(call.name in LAYERS for call in tape.calls) or rounds(tape) > 0
+
+
+def rounds(tape: Tape) -> int:
+    """How often a loop written by hand uses the same parameter; 0 where that is no recurrence."""
+    parameters = tape.parameters
+    uses = Counter(slot for call in tape.calls for slot in set(call.inputs) if slot.number in parameters)
+    most = max(uses.values(), default=0)
+    return most if most >= LEAST_STEPS else 0
+
+
+def recurrent_matrices(tape: Tape) -> list[Tensor]:
+    """The square parameters that lead from a state to the next one, of recurrences without gates."""
+    parameters, found = tape.parameters, dict[int, Tensor]()
+    for call in tape.calls:
+        slots: list[Any] = []
+        if call.name in PLAIN and len(call.args) == 9:
+            per = 4 if call.args[3] else 2  # weights of the inputs, of the state, and their biases
+            slots = list(call.args[2])[1::per]
+        elif call.name in PLAIN_CELLS and len(call.args) > 3:
+            slots = [call.args[3]]
+        found |= {s.number: parameters[s.number] for s in slots if isinstance(s, Slot) and s.number in parameters}
+    by_hand = (n for n, p in parameters.items() if n not in found and p.ndim == 2 and p.shape[0] == p.shape[1])
+    found |= {n: parameters[n] for n in by_hand if _follows_itself(tape.calls, Slot(n))}
+    return list(found.values())
+
+
+def _follows_itself(calls: list[Call], matrix: Slot) -> bool:
+    """Whether it multiplies, again and again, what depends on its product before."""
+    times, behind = 0, set[Slot]()
+    for call in calls:
+        if call.weighs and call.name in PRODUCTS and matrix in call.inputs:
+            others = [slot for slot in call.inputs if slot != matrix]
+            if times and not any(slot in behind for slot in others):
+                return False
+            times += 1
+            behind = set(call.outputs)
+        elif any(slot in behind for slot in call.inputs):
+            behind.update(call.outputs)
+    return times >= LEAST_STEPS
 
 
 def of_tape(tape: Tape) -> ThroughTime | None:

@@ -127,7 +127,7 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
     learned = record.has_learned()
     for rule in RULES:
         wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
-        idle = learned and rule is not unnormalized_input  # a huge first loss is no measure for that
+        idle = learned and rule not in (unnormalized_input, exploding_gradient_time)  # these make a huge first loss
         if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}

@@ -5,6 +5,10 @@ make every step an expansion, and the next is no number any more. So where a run
 made again: the gradient must grow through the steps at the end of them, and the same updates with clipped gradients,
 at the same learning rate, must learn well. If the learning rate alone were to blame, clipping to a length of 1 would
 not save it.
+
+What grows through the steps makes the first loss huge, too, so that a fall from it says little. Of squared errors it is
+known what is nothing: who always says the mean of the targets has their variance. A run that ends no lower has not
+learned, wherever it began.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import torch
 
 from ..findings import Finding
 from ..lab import Lab
+from ..pairs import variance
 from ..record import Record
 from ..through_time import ThroughTime, of_tape, through_time
 
@@ -71,8 +76,12 @@ def findings(record: Record) -> list[Finding]:
         return _blown_up(lab, record, before)
     start, end = record.course()[0][1], record.last_loss()
     clips = all(tape.clips for tape in lab.tapes)
-    if end < (CLIPPED if clips else LEARNED) * start:
-        return []
+    nothing = ""
+    if record.has_learned() or end < (CLIPPED if clips else LEARNED) * start:
+        spread: float | None = lab.ask("variance", lambda in_time: variance(lab, in_time))
+        if spread is None or end < spread:
+            return []
+        nothing = f"; the targets' variance, the error of whoever says their mean, is {spread:.3g}"
     return [
         Finding(
             CODE,
@@ -80,7 +89,7 @@ def findings(record: Record) -> list[Finding]:
             f"{before.kind} over {len(before.last)} steps",
             f"At the start of the run the gradient of the last state is {before.last[0]:.3g} times as large at the "
             f"first of {len(before.last)} steps; that of the loss grows from {before.loss[-1]:.2g} to "
-            f"{before.loss[0]:.2g}. The loss went from {start:.3g} to {end:.3g} in {record.steps} updates.",
+            f"{before.loss[0]:.2g}. The loss went from {start:.3g} to {end:.3g} in {record.steps} updates{nothing}.",
             ("" if clips else "Clip the gradient norm, nn.utils.clip_grad_norm_(model.parameters(), 1.0), and start")
             + ("Start" if clips else "")
             + " the recurrent weights orthogonal (nn.init.orthogonal_) or smaller; a gated cell is less prone to it.",
