@@ -345,13 +345,29 @@ def tiny(norm: type[nn.Module] | None = None) -> nn.Module:
 class ByHand(nn.Module):
     """Two matrices, of which all units between them may have the same weights."""
 
-    def __init__(self, *, alike: bool = True) -> None:
+    def __init__(self, *, alike: bool = True, std: float = 0.3) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else 0.3 * torch.randn(8, 16))
+        self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else std * torch.randn(8, 16))
         self.second = nn.Parameter(torch.randn(1, 5).repeat(16, 1) if alike else torch.zeros(16, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x @ self.first).tanh() @ self.second
+
+
+class Products(nn.Module):
+    """Five layers written as products with matrices (inputs, outputs)."""
+
+    def __init__(self, std: float | None = None) -> None:
+        super().__init__()
+        sizes = [(8, 32), (32, 32), (32, 32), (32, 32), (32, 5)]
+        self.first, *more = (nn.Parameter((std or (2 / n) ** 0.5) * torch.randn(n, m)) for n, m in sizes)
+        self.bias, self.more = nn.Parameter(torch.zeros(32)), nn.ParameterList(more)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.addmm(self.bias, x, self.first)
+        for matrix in self.more:
+            x = x.relu() @ matrix
+        return x
 
 
 def rate(p: Tensor, y: Tensor, log_input: bool = True) -> Tensor:
@@ -474,6 +490,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
     "bad-init, tiny": lambda: Run(tiny(), *blobs(900), lr=1e-3, epochs=3),
+    "bad-init, tiny by hand": lambda: Run(Products(std=0.01), *blobs(900), lr=1e-3, epochs=3),
     "bad-init, by hand": lambda: Run(ByHand(), *blobs(900), lr=1e-2, epochs=4),
     "wrong-loss, a rate as its logarithm": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=rate),
     "bad-init, huge": lambda: Run(huge(), *blobs(), lr=1e-4),
@@ -494,6 +511,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "codes, straight through": lambda: Run(Codes(through=True), *blobs(), epochs=8),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
     "small numbers in front of norms": lambda: Run(tiny(nn.BatchNorm1d), *blobs(900), lr=1e-2, epochs=4),
+    "five matrices by hand": lambda: Run(Products(), *blobs(900), lr=1e-3, epochs=4),
+    "a tiny matrix by hand, that is learned": lambda: Run(ByHand(alike=False, std=0.005), *blobs(900), lr=1e-2),
     "matrices by hand": lambda: Run(ByHand(alike=False), *blobs(900), lr=1e-2, epochs=4),
     "a rate": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=lambda p, y: rate(p, y, False)),
     "a logarithm of a rate": lambda: Run(mlp(out=1), *counts(), loss=rate),
