@@ -15,7 +15,7 @@ from ..record import Record
 from ..seen import ActivationSeen
 
 CODE = "exploding-gradient-depth"
-EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
+EXPLAINS = ("bad-init", "too-deep-plain", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
 
 LAYERS = 4
 GROWTH = 1e3
