@@ -41,6 +41,21 @@ def noisy_line() -> tuple[Tensor, Tensor]:
     return x, x[:, :1] + 3.0 * torch.randn(900, 1)
 
 
+def bent() -> tuple[Tensor, Tensor]:
+    """Mostly a line, and a part that is none."""
+    x = torch.randn(900, 8)
+    return x, x[:, :1] + x[:, 1:2] + 0.7 * x[:, 2:3].abs()
+
+
+def mixed() -> Tensor:
+    """Eight features that are mostly two."""
+    return torch.randn(900, 2) @ torch.randn(2, 8) + 0.5 * torch.randn(900, 8)
+
+
+def linear(width: int, *between: nn.Module, out: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, width), *between, nn.Linear(width, out))
+
+
 def squared(scores: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(scores, y)
 
@@ -456,6 +471,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         lr=1e-3,
     ),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
+    "underfitting, nothing between the layers": lambda: Run(linear(64), *bent(), loss=squared, epochs=20, size=20),
     "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
@@ -503,6 +519,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a large learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-2, epochs=6),
     "momentum that does": lambda: heavy(0.9, lr=0.03),
     "a small learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-4, epochs=15),
+    "linear layers, and an activation": lambda: Run(linear(64, nn.ReLU()), *bent(), loss=squared, epochs=20, size=20),
+    "linear layers that compress": lambda: Run(linear(2, out=8), *[mixed()] * 2, loss=squared, epochs=20, size=20),
     "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
     "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
     "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
