@@ -307,7 +307,7 @@ def curve(shuffle: bool) -> Run:
     return Run(net, x, y, loss=squared, epochs=40, size=20, shuffle=shuffle)
 
 
-def blocks(size: int, lr: float, epochs: int = 3) -> Callable[[], None]:
+def blocks(size: int, lr: float, epochs: int = 3, *, norm: bool = False) -> Callable[[], None]:
     """Batches of 30 samples, made of blocks of a single class in random order."""
 
     def run() -> None:
@@ -316,7 +316,7 @@ def blocks(size: int, lr: float, epochs: int = 3) -> Callable[[], None]:
         order = y.argsort()
         pure = [order[y[order] == k] for k in range(test_rules.CLASSES)]
         pieces = torch.cat([rows[: len(rows) // size * size].reshape(-1, size) for rows in pure])
-        net = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, test_rules.CLASSES))
+        net = mlp(*[nn.BatchNorm1d(32)] * norm, nn.ReLU())
         rule = torch.optim.Adam(net.parameters(), lr=lr)
         for _ in range(epochs):
             mixed = pieces[torch.randperm(len(pieces))].flatten()
@@ -514,7 +514,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
     "unshuffled-data, along a curve": lambda: curve(shuffle=False),
-    "unshuffled-data, in whole batches": lambda: blocks(size=30, lr=1e-2),
+    "unshuffled-data, in whole batches": lambda: blocks(size=30, lr=1e-2, norm=True),
     "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
     "wrong-loss, of shares": lambda: Run(
         scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
@@ -575,7 +575,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a curve, shuffled": lambda: curve(shuffle=True),
-    "blocks of classes, all in a batch": lambda: blocks(size=6, lr=1e-2),
+    "blocks of classes, all in a batch": lambda: blocks(size=6, lr=1e-2, norm=True),
     "batches of one class, by small steps": lambda: blocks(size=30, lr=1e-3, epochs=60),
     "episodes of two classes": lambda: blocks(size=15, lr=3e-3, epochs=12),
     "a series in its order": lambda: series,
