@@ -121,8 +121,9 @@ def _linear_layers(lab: Lab) -> tuple[int, list[tuple[Tensor, Tensor]], bool]:
     for call in tape.calls:
         moving = {slot.number for slot in call.inputs if slot.number not in tape.given}
         before = made.get(next(iter(moving))) if len(moving) == 1 else None
-        if call.name == "linear" and isinstance(call.result, Slot) and isinstance(call.args[1], Slot):
-            weight = parameters.get(call.args[1].number)
+        given = call.args[1] if call.name == "linear" and len(call.args) > 1 else None
+        if isinstance(call.result, Slot) and isinstance(given, Slot):
+            weight = parameters.get(given.number)
             if weight is None:
                 continue
             layers.append(weight)
