@@ -43,6 +43,21 @@ def noisy_line() -> tuple[Tensor, Tensor]:
     return x, x[:, :1] + 3.0 * torch.randn(900, 1)
 
 
+def bent() -> tuple[Tensor, Tensor]:
+    """Mostly a line, and a part that is none."""
+    x = torch.randn(900, 8)
+    return x, x[:, :1] + x[:, 1:2] + 0.7 * x[:, 2:3].abs()
+
+
+def mixed() -> Tensor:
+    """Eight features that are mostly two."""
+    return torch.randn(900, 2) @ torch.randn(2, 8) + 0.5 * torch.randn(900, 8)
+
+
+def linear(width: int, *between: nn.Module, out: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, width), *between, nn.Linear(width, out))
+
+
 def squared(scores: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(scores, y)
 
@@ -315,6 +330,28 @@ def curve(shuffle: bool) -> Run:
     return Run(net, x, y, loss=squared, epochs=40, size=20, shuffle=shuffle)
 
 
+def blocks(size: int, lr: float, epochs: int = 3, *, norm: bool = False) -> Callable[[], None]:
+    """Batches of 30 samples, made of blocks of a single class in random order."""
+
+    def run() -> None:
+        torch.manual_seed(5)
+        x, y = test_rules.blobs(1200)
+        order = y.argsort()
+        pure = [order[y[order] == k] for k in range(test_rules.CLASSES)]
+        pieces = torch.cat([rows[: len(rows) // size * size].reshape(-1, size) for rows in pure])
+        net = mlp(*[nn.BatchNorm1d(32)] * norm, nn.ReLU())
+        rule = torch.optim.Adam(net.parameters(), lr=lr)
+        for _ in range(epochs):
+            mixed = pieces[torch.randperm(len(pieces))].flatten()
+            for rows in mixed.split(30):
+                if len(rows) == 30:
+                    rule.zero_grad()
+                    F.cross_entropy(net(x[rows]), y[rows]).backward()
+                    rule.step()
+
+    return run
+
+
 def large(scale: float) -> tuple[Tensor, Tensor]:
     """A regression with targets around `scale`."""
     x = torch.randn(900, 8)
@@ -368,13 +405,29 @@ def tiny(norm: type[nn.Module] | None = None) -> nn.Module:
 class ByHand(nn.Module):
     """Two matrices, of which all units between them may have the same weights."""
 
-    def __init__(self, *, alike: bool = True) -> None:
+    def __init__(self, *, alike: bool = True, std: float = 0.3) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else 0.3 * torch.randn(8, 16))
+        self.first = nn.Parameter(torch.full((8, 16), 0.1) if alike else std * torch.randn(8, 16))
         self.second = nn.Parameter(torch.randn(1, 5).repeat(16, 1) if alike else torch.zeros(16, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x @ self.first).tanh() @ self.second
+
+
+class Products(nn.Module):
+    """Five layers written as products with matrices (inputs, outputs)."""
+
+    def __init__(self, std: float | None = None) -> None:
+        super().__init__()
+        sizes = [(8, 32), (32, 32), (32, 32), (32, 32), (32, 5)]
+        self.first, *more = (nn.Parameter((std or (2 / n) ** 0.5) * torch.randn(n, m)) for n, m in sizes)
+        self.bias, self.more = nn.Parameter(torch.zeros(32)), nn.ParameterList(more)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.addmm(self.bias, x, self.first)
+        for matrix in self.more:
+            x = x.relu() @ matrix
+        return x
 
 
 def rate(p: Tensor, y: Tensor, log_input: bool = True) -> Tensor:
@@ -488,6 +541,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
         lr=1e-3,
     ),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
+    "underfitting, nothing between the layers": lambda: Run(linear(64), *bent(), loss=squared, epochs=20, size=20),
     "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
@@ -515,6 +569,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
     "unshuffled-data, along a curve": lambda: curve(shuffle=False),
+    "unshuffled-data, in whole batches": lambda: blocks(size=30, lr=1e-2, norm=True),
     "wrong-loss, names of classes": lambda: numbered(torch.randperm(8)),
     "wrong-loss, of shares": lambda: Run(
         scaled(mlp(width=64), 20.0).append(nn.Softmax(1)), *shares(blobs()), loss=squared, lr=1e-3
@@ -529,6 +584,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "train-eval-mode, in batches": lambda: dropping(on_purpose=False, train_mode=True),
     "bad-init, zeros": lambda: Run(all_zero(mlp()), *blobs()),
     "bad-init, tiny": lambda: Run(tiny(), *blobs(900), lr=1e-3, epochs=3),
+    "bad-init, tiny by hand": lambda: Run(Products(std=0.01), *blobs(900), lr=1e-3, epochs=3),
     "bad-init, by hand": lambda: Run(ByHand(), *blobs(900), lr=1e-2, epochs=4),
     "wrong-loss, a rate as its logarithm": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=rate),
     "bad-init, huge": lambda: Run(huge(), *blobs(), lr=1e-4),
@@ -541,6 +597,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a large learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-2, epochs=6),
     "momentum that does": lambda: heavy(0.9, lr=0.03),
     "a small learning rate that does": lambda: Run(mlp(), *blobs(900), lr=3e-4, epochs=15),
+    "linear layers, and an activation": lambda: Run(linear(64, nn.ReLU()), *bent(), loss=squared, epochs=20, size=20),
+    "linear layers that compress": lambda: Run(linear(2, out=8), *[mixed()] * 2, loss=squared, epochs=20, size=20),
     "a converged plateau": lambda: Run(nn.Linear(8, 1), *noisy_line(), loss=squared, epochs=12, lr=3e-2),
     "raw, but normalized inside": lambda: Run(nn.Sequential(nn.BatchNorm1d(8), mlp()), *raw(), epochs=6, lr=1e-2),
     "deep and residual": lambda: Run(Deep("residual"), *spirals(), epochs=3, size=20, lr=1e-3),
@@ -549,6 +607,8 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "codes, straight through": lambda: Run(Codes(through=True), *blobs(), epochs=8),
     "straight through": lambda: Run(function(torch.round, lambda x, g: g), *blobs(), epochs=8),
     "small numbers in front of norms": lambda: Run(tiny(nn.BatchNorm1d), *blobs(900), lr=1e-2, epochs=4),
+    "five matrices by hand": lambda: Run(Products(), *blobs(900), lr=1e-3, epochs=4),
+    "a tiny matrix by hand, that is learned": lambda: Run(ByHand(alike=False, std=0.005), *blobs(900), lr=1e-2),
     "matrices by hand": lambda: Run(ByHand(alike=False), *blobs(900), lr=1e-2, epochs=4),
     "a rate": lambda: Run(mlp(out=1).append(nn.Softplus()), *counts(), loss=lambda p, y: rate(p, y, False)),
     "a logarithm of a rate": lambda: Run(mlp(out=1), *counts(), loss=rate),
@@ -572,6 +632,9 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a curve, shuffled": lambda: curve(shuffle=True),
+    "blocks of classes, all in a batch": lambda: blocks(size=6, lr=1e-2, norm=True),
+    "batches of one class, by small steps": lambda: blocks(size=30, lr=1e-3, epochs=60),
+    "episodes of two classes": lambda: blocks(size=15, lr=3e-3, epochs=12),
     "a series in its order": lambda: series,
     "numbers that count": lambda: numbered(torch.arange(8)),
     "squared error of shares": lambda: Run(

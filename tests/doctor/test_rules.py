@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +97,17 @@ class Detached(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.body(x)).detach())
+
+
+def stack(phi: nn.Module, gain: float) -> nn.Module:
+    """Fourteen layers whose weights begin at `gain` over the root of their inputs."""
+    net = nn.Sequential(
+        *(m for n in [8, *[32] * 13] for m in (nn.Linear(n, 32), copy.copy(phi))), nn.Linear(32, CLASSES)
+    )
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=gain / layer.in_features**0.5)
+    return net
 
 
 class Blocks(nn.Module):
@@ -322,6 +334,7 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
     "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
+    "exploding-gradient-depth, without ReLU": lambda: Run(stack(nn.ELU(), 3.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
     "overfitting": lambda: Run(mlp(width=256, out=2), *hard(120), dev=hard(400), epochs=60),
@@ -346,6 +359,9 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
 
 HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "plain": lambda: Run(mlp(), *blobs(), dev=blobs(100)),
+    "deep, with ELU": lambda: Run(stack(nn.ELU(), 1.2), *blobs(), lr=1e-3),
+    "deep, with leaky ReLU": lambda: Run(stack(nn.LeakyReLU(), 1.4), *blobs(), lr=1e-3),
+    "deep, with GELU": lambda: Run(stack(nn.GELU(), 1.5), *blobs(), lr=1e-3),
     "log-softmax and nll": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=F.nll_loss),
     "log-softmax and cross-entropy": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs()),
     "a sigmoid and its loss": lambda: Run(
@@ -507,3 +523,16 @@ def test_it_changes_nothing(findings: Callable) -> None:
     assert all(torch.equal(a, b) for a, b in zip(trained(True), trained(False), strict=True))
     assert before == [getattr(owner, name) for owner, name in ((F, "relu"), (torch, "tanh"), (Tensor, "sigmoid"))]
     assert "relu" not in vars(Tensor)
+
+
+@pytest.mark.parametrize("phi", [nn.ELU(), nn.GELU(), nn.LeakyReLU(), nn.SELU(), nn.SiLU(), nn.Softplus(), nn.Mish()])
+def test_other_activations_are_seen_by_their_sizes(phi: nn.Module) -> None:
+    record = Record()
+    with Watch(record):
+        Run(mlp(phi), *blobs(), epochs=1)()
+    (seen,) = record.activations.values()
+    assert seen.kind.replace("_", "") == type(phi).__name__.lower()
+    assert seen.sizes
+    assert seen.first
+    assert (seen.alive, seen.limits, seen.idle) == ([], [], None)
+    assert record.place_of(seen) == "Sequential.1"

@@ -444,7 +444,7 @@ class Record:
         """In words."""
         if seen.module is None:
             return f"{seen.kind} number {seen.ordinal + 1}"
-        own = seen.module.kind.lower() == seen.kind
+        own = seen.module.kind.lower() == seen.kind.replace("_", "")
         return seen.module.name if own else f"{seen.kind} number {seen.ordinal + 1} in {seen.module.name}"
 
     def _name(self) -> None:

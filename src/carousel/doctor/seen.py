@@ -159,6 +159,9 @@ VALUES = 20_000
 EDGE = 0.9**0.5
 """Where the derivative of tanh, 1 - y², is a tenth of its greatest; for the sigmoid the same of 2 y - 1."""
 
+LIMITED = ("sigmoid", "tanh")
+"""Activations between two limits."""
+
 MOST_VALUES, LEAST_ROWS = 2**18, 8
 """Of a large output every so many rows are looked at, so that there are no more numbers; but so many rows at least."""
 
@@ -180,7 +183,7 @@ class ActivationSeen:
     """One activation function at one place of the network.
 
     Attributes:
-        kind: "relu", "sigmoid" or "tanh".
+        kind: "relu", "sigmoid" or "tanh"; of others, as "elu" or "gelu", only sizes and histograms are kept.
         module: the module in which it is called, None outside of all.
         ordinal: which of the calls in it.
         alive: (step, samples, units that were not zero on all of them); neighbors are joined when there are many.
@@ -215,12 +218,15 @@ class ActivationSeen:
         if self.kind == "relu":
             living = torch.count_nonzero(output, others)
             self._live(step, values // units, (living > 0).cpu())
-        else:
+        elif self.kind in LIMITED:
             edge = (output if self.kind == "tanh" else 2 * output - 1).abs() > EDGE
             living = values // units - edge.sum(others)
             self.limits.append((step, 1 - int(living.sum()) / values))
+        else:
+            living = None
         if self.first is None or step >= 1.2 * self.last_at:
-            self.last, self.last_at, self.idle = _histogram(step, output), step, 1 - living.cpu() * units / values
+            self.last, self.last_at = _histogram(step, output), step
+            self.idle = None if living is None else 1 - living.cpu() * units / values
             self.first = self.first or self.last
 
     def _live(self, step: int, count: int, mask: Tensor) -> None:

@@ -23,9 +23,9 @@ def signals(record: Record) -> dict[str, Any]:
     """A dictionary of:
 
     - `loss`: [step, value] of the training loss, `evaluations`: the same by kind of loss without gradients;
-    - `activations`, in the order of the network: `where`, `kind` ("relu", "sigmoid", "tanh"), `first` and `last`
-      (`step`, `low`, `high`, `counts` of a histogram), `idle` (per unit, the share of samples at which it has next to
-      no derivative), `size` ([step, root mean square]);
+    - `activations`, in the order of the network: `where`, `kind` ("relu", "sigmoid", "tanh", "elu" …), `first` and
+      `last` (`step`, `low`, `high`, `counts` of a histogram), `idle` (per unit, the share of samples at which it has
+      next to no derivative; of the first three kinds), `size` ([step, root mean square]);
     - `layers`, in the order of the network: `where`, `gradient` and `update` ([step, length relative to the weight's]);
     - `through_time`, of a recurrent network, at the "start" and the "end" of the run: `kind`, and norms by step of the
       gradient of the `loss`, and of the `last` state relative to its own;

@@ -40,6 +40,9 @@ ACTIVATIONS = {
     **{(owner, name): "relu" for owner in (F, torch, Tensor) for name in ("relu", "relu_")},
     **{(owner, name): kind for owner in (F, torch, Tensor) for kind in ("sigmoid", "tanh") for name in (kind,)},
     **{(owner, f"{kind}_"): kind for owner in (torch, Tensor) for kind in ("sigmoid", "tanh")},
+    **{(F, name): name for name in ("elu", "gelu", "leaky_relu", "mish", "selu", "silu", "softplus")},
+    **{(F, f"{name}_"): name for name in ("elu", "leaky_relu", "selu")},
+    **{(torch, name): "selu" for name in ("selu", "selu_")},
 }
 """(where it lives, its name) -> which activation it is."""
 

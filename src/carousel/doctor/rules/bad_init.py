@@ -8,6 +8,7 @@ every layer; whether this is what holds the run up, an experiment tells that beg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..findings import Finding
 from ..lab import UPDATES, Lab
 from ..record import Record
+from ..tape import Call, Slot, Tape
 
 CODE = "bad-init"
 EXPLAINS = (
@@ -47,6 +49,13 @@ RANDOM = (
     "Initialize with random numbers, as PyTorch does by itself: nn.init.kaiming_normal_ for ReLU, "
     "nn.init.xavier_uniform_ for tanh and sigmoid; constants are for biases."
 )
+
+
+PRODUCTS = {"linear": (0, 1), "matmul": (0, 1), "__matmul__": (0, 1), "mm": (0, 1), "addmm": (1, 2)}
+"""Functions that multiply two matrices, and which of their arguments these are."""
+
+TURNING = ("t", "transpose", "T", "mT")
+"""Functions and properties that give a matrix with its axes exchanged."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +161,10 @@ def _huge(record: Record) -> list[Finding]:
 
 def _tiny(record: Record) -> list[Finding]:
     """Far below He's in most layers, and the same numbers enlarged do far better."""
-    lab, scales = record.lab, {number: layer.scale for number, layer in record.layers.items() if layer.scale}
-    small = {number: 1 / scale for number, scale in scales.items() if scale < SMALL}
-    if lab is None or len(small) < 2 or 2 * len(small) < len(scales) or record.steps < UPDATES or record.has_learned():
+    lab, scales = record.lab, {number: (layer.name, layer.scale) for number, layer in record.layers.items()}
+    known = {number: (name, scale) for number, (name, scale) in (scales | _by_hand(record)).items() if scale}
+    small = {number: 1 / scale for number, (_, scale) in known.items() if scale < SMALL}
+    if lab is None or len(small) < 2 or 2 * len(small) < len(known) or record.steps < UPDATES or record.has_learned():
         return []
     if any(seen.sizes and seen.sizes[0][1] == 0 for seen in record.activations.values()):
         return []  # units that are dead from the start are so by their biases
@@ -164,20 +174,75 @@ def _tiny(record: Record) -> list[Finding]:
         return []
     if found.start - end >= PROGRESS * (found.start - found.after):
         return []
-    first = record.layers[next(iter(small))]
+    first, scale = known[next(iter(small))]
     return [
         Finding(
             CODE,
             "error",
-            ", ".join(record.layers[number].name for number in list(small)[:3]),
-            f"The weights of {len(small)} of {len(scales)} layers began below a tenth of He's initialization "
-            f"({first.name}: {first.scale:.2g} of it). Enlarged to it, the same numbers bring the loss from "
+            ", ".join(known[number][0] for number in list(small)[:3]),
+            f"The weights of {len(small)} of {len(known)} layers began below a tenth of He's initialization "
+            f"({first}: {scale:.2g} of it). Enlarged to it, the same numbers bring the loss from "
             f"{found.start:.3g} to {found.after:.3g} in {UPDATES} updates (on batches that were held out); the run, "
             f"after {record.steps} updates, was at {end:.3g}.",
             "Initialize with a standard deviation of sqrt(2 / inputs) for ReLU (nn.init.kaiming_normal_), or leave it "
             "to PyTorch.",
         )
     ]
+
+
+def _by_hand(record: Record) -> dict[int, tuple[str, float]]:
+    """Of matrices that no layer of PyTorch's holds, and that the first step multiplies with: name and scale.
+
+    A row of the data times a matrix has as many inputs as the matrix has rows, with `linear` as it has columns. A table
+    that is looked up too has a scale of its own.
+    """
+    lab = record.lab
+    if lab is None or not lab.tapes:
+        return {}
+    tape, starts = lab.tapes[0], {id(p): start for p, start in lab.weights}
+    parameters = tape.parameters
+    names = {id(p): seen.name for p, seen in record.named()}
+    looked_up = {slot.number for call in tape.calls if call.name == "embedding" for slot in call.inputs}
+    turned = _turned(tape)
+    found = {}
+    for call in tape.calls:
+        pair = _factors(call)
+        sides = [turned.get(slot.number, (slot.number, False)) for slot in pair]
+        of = [(axis, *side) for axis, side in enumerate(sides) if side[0] in parameters]
+        if len(of) != 1 or of[0][1] in looked_up:
+            continue
+        axis, number, is_turned = of[0]
+        p = parameters[number]
+        start = starts.get(id(p))
+        if start is None or start.ndim != 2 or id(p) in record.layers:
+            continue
+        along = (axis == 0 or call.name == "linear") ^ is_turned  # whether the inputs lie along a row
+        he = math.sqrt(2 / max(1, start.shape[int(along)]))
+        name = names.get(id(p), f"a matrix of {tuple(start.shape)}")
+        found[id(p)] = name, float(start.float().square().mean().sqrt()) / he
+    return found
+
+
+def _factors(call: Call) -> list[Slot]:
+    """The two matrices that a call multiplies."""
+    places = PRODUCTS.get(call.name, ())
+    slots = [call.args[i] for i in places if i < len(call.args)]
+    return [slot for slot in slots if isinstance(slot, Slot)] if len(slots) == 2 else []
+
+
+def _turned(tape: Tape) -> dict[int, tuple[int, bool]]:
+    """Slots that hold a parameter with its axes exchanged, and that parameter's."""
+    return {
+        call.result.number: (call.args[0].number, True)
+        for call in tape.calls
+        if _property(call) in TURNING and isinstance(call.result, Slot) and call.args and isinstance(call.args[0], Slot)
+        if (p := tape.given.get(call.args[0].number)) is not None and p.requires_grad and p.ndim == 2
+    }
+
+
+def _property(call: Call) -> str:
+    """The name of the function, or of the property that is asked for."""
+    return getattr(getattr(call.function, "__self__", None), "__name__", "") if call.name == "__get__" else call.name
 
 
 def _experiment(lab: Lab, in_time: Callable[[], bool], scales: dict[int, float]) -> Enlarged | None:

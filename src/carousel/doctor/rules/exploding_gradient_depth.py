@@ -20,7 +20,7 @@ from ..seen import ActivationSeen
 from ..through_time import rounds
 
 CODE = "exploding-gradient-depth"
-EXPLAINS = ("bad-init", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
+EXPLAINS = ("bad-init", "too-deep-plain", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
 
 LAYERS = 4
 GROWTH = 1e3

@@ -5,6 +5,10 @@ same recorded batches: where it gets much lower on batches that were held out, t
 
 Of data that come in a few batches, or in one, a quarter of the rows is held out. Such a run makes few updates for the
 samples that it sees, so that it must have come to rest, too: one that is slow is not too small.
+
+Linear layers with nothing between them are one linear layer. Such a network learns the linear part of what the data
+hold, which may be the most of it, and then rests: there a loss that has fallen far does not say that all is learned.
+Layers that are narrower than inputs and outputs are meant so, as to compress; what is wide and linear is of no use.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from torch import Tensor, nn
 from ..findings import Finding
 from ..lab import Lab
 from ..record import Record
-from ..tape import Backward, Call, Slot, Tape
+from ..tape import MOVING, Backward, Call, Slot, Tape
 from ..watch import LOSSES
 
 CODE = "underfitting"
@@ -46,6 +50,11 @@ RESTS = 0.9
 """The loss at the end over that in the middle of the run, at least: what a network still learns is not out of its
 reach. Chosen; a loss at its floor has 1."""
 
+STRAIGHT = (*MOVING, "dropout", "batch_norm", "__getitem__")
+"""Functions that leave a linear layer a linear one."""
+
+MORE = "Use more units or layers; if there are enough, look at what the network gets to see."
+
 Part = tuple[Tape, Tensor | None]
 """A tape, and which of its rows (all if None)."""
 
@@ -67,25 +76,66 @@ def findings(record: Record) -> list[Finding]:
     lab = record.lab
     found = None if lab is None else lab.ask("reference", lambda in_time: experiment(lab, in_time))
     end = record.last_loss()
-    if found is None or record.steps < UPDATES or not 0 < found.after * WORSE < end or end < HIGH * found.start:
+    if lab is None or found is None or record.steps < UPDATES or not 0 < found.after * WORSE < end:
         return []
-    if found.rows and not _rests(record, end):
+    layers, bare, linear = _linear_layers(lab)
+    low = end < HIGH * found.start
+    if (low and not linear) or ((low or found.rows) and not _rests(record, end)):
         return []
     what = (
         "three quarters of the samples, gets to {} on the others"
         if found.rows
-        else (f"the first {len(lab.tapes) if lab else 0} batches alone, gets to {{}} on batches that were held out")
+        else (f"the first {len(lab.tapes)} batches alone, gets to {{}} on batches that were held out")
     )
+    where, between, advice = "the size of the network", "", MORE
+    if bare:
+        names = {id(p): seen.name for p, seen in record.named()}
+        one, other = (names.get(id(w), f"a layer of {w.shape[0]} units").removesuffix(".weight") for w in bare[0])
+        where = f"between {one} and {other}" if linear else where
+        more = f" (and at {len(bare) - 1} more places)" if len(bare) > 1 else ""
+        what_for = f"all {layers} layers" if linear else "these two"
+        between = f" There is no activation between {one} and {other}{more}: {what_for} do what one linear layer can."
+        advice = "Put an activation, as nn.ReLU, between linear layers; where there is none on purpose, use more units."
     return [
         Finding(
             CODE,
             "error",
-            "the size of the network",
+            where,
             f"The loss was at {end:.3g} after {record.steps} updates. A plain network with two hidden "
-            f"layers of {UNITS} units, trained with Adam (lr={RATE:g}) on {what.format(f'{found.after:.3g}')}.",
-            "Use more units or layers; if there are enough, look at what the network gets to see.",
+            f"layers of {UNITS} units, trained with Adam (lr={RATE:g}) on {what.format(f'{found.after:.3g}')}."
+            f"{between}",
+            advice,
         )
     ]
+
+
+def _linear_layers(lab: Lab) -> tuple[int, list[tuple[Tensor, Tensor]], bool]:
+    """Of the first step: how many linear layers, the weights of those that follow each other with nothing between.
+
+    And whether these are all that there is, none narrower than the inputs and the outputs.
+    """
+    tape = lab.tapes[0]
+    parameters, made = tape.parameters, dict[int, Tensor]()
+    layers: list[Tensor] = []
+    bare: list[tuple[Tensor, Tensor]] = []
+    for call in tape.calls:
+        moving = {slot.number for slot in call.inputs if slot.number not in tape.given}
+        before = made.get(next(iter(moving))) if len(moving) == 1 else None
+        given = call.args[1] if call.name == "linear" and len(call.args) > 1 else None
+        if isinstance(call.result, Slot) and isinstance(given, Slot):
+            weight = parameters.get(given.number)
+            if weight is None:
+                continue
+            layers.append(weight)
+            bare += [] if before is None else [(before, weight)]
+            made[call.result.number] = weight
+        elif call.name in STRAIGHT and isinstance(call.result, Slot) and before is not None:
+            made[call.result.number] = before
+    others = any(call.weighs and call.name != "linear" for call in tape.calls)
+    if others or len(layers) < 2 or len(bare) < len(layers) - 1:
+        return len(layers), bare, False
+    ends = min(layers[0].shape[1], layers[-1].shape[0])
+    return len(layers), bare, all(weight.shape[1] >= ends for weight in layers)
 
 
 def _rests(record: Record, end: float) -> bool:

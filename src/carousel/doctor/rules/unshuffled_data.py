@@ -3,6 +3,10 @@
 Two things must come together: a batch has far fewer classes than as many samples drawn at random, and neighboring
 batches have the same commonest class. Few classes alone are drawn on purpose in metric and few-shot learning.
 
+Batches that are cut from sorted data and then shuffled are another matter: each holds a single class, so that every
+update says "always this one". Nobody draws such batches for a loss that tells three or more classes apart; yet a
+network may learn from them by small steps. So the same experiment decides as for numbers, below.
+
 Numbers that drift along the stream are no fault by themselves: a series is often read in its order, and learned well.
 So an experiment decides, where the means of the batches lie much farther apart than those of samples drawn at random,
 and neighbors are alike: the same rows, mixed, get further in a few updates than the whole run did. Where that takes
@@ -28,7 +32,7 @@ from ..seen import Labels
 from ..tape import Tape
 
 CODE = "unshuffled-data"
-EXPLAINS = ("dead-relu", "overfitting")
+EXPLAINS = ("dead-relu", "overfitting", "underfitting")
 
 LEAST = 12
 """Batches looked at."""
@@ -42,6 +46,10 @@ ALIKE = 0.5
 APART, CLOSE = 4.0, 0.5
 """Variance of the means of batches over that of as many samples drawn at random, which is 1 for shuffled batches, and
 with a dozen of them below 2.5 in 99 of 100 runs; and correlation of neighbors, which is then 0 within 0.3."""
+
+SINGLE, CLASSES = 0.9, 3
+"""Share of the batches that hold a single class: all but those cut where one class ends; and classes at least: of two,
+halves are often given in turns, as what is real and what is made."""
 
 MEANINGFUL, PROGRESS = 0.1, 0.5
 """As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
@@ -82,7 +90,54 @@ class Mixed:
 def findings(record: Record) -> list[Finding]:
     """Where the batches are sorted."""
     found = [f for kind, labels in record.labels.items() if (f := _judge(kind, labels)) is not None]
-    return found if found or record.labels else _drift(record)
+    return found or (_single(record) if record.labels else _drift(record))
+
+
+def _single(record: Record) -> list[Finding]:
+    """Batches of a single class each, in any order; the same rows do far better when they are mixed."""
+    lab, share = record.lab, _single_share(record)
+    if lab is None or lab.why_not is not None or share < SINGLE or record.steps < UPDATES or record.has_learned():
+        return []
+    of = targets(lab)
+    if of is None or len({len(y) for y in of[1]}) != 1 or len(torch.cat(of[1]).unique()) < CLASSES:
+        return []
+    found: Mixed | None = lab.ask("mixed", lambda in_time: _experiment(lab, in_time))
+    if found is None or not _does_better(found, record.last_loss()):
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            "the samples of a batch",
+            f"{share:.0%} of the batches hold samples of a single class. {_said(found, record)}",
+            "Shuffle the samples, and not the batches: DataLoader(…, shuffle=True), or a new random permutation of "
+            "all indices in every epoch.",
+        )
+    ]
+
+
+def _single_share(record: Record) -> float:
+    """Of the batches, 0 where they are not those of one loss that tells classes apart, called once an update."""
+    ((kind, labels), *others) = record.labels.items()
+    batches = [(step, seen) for step, seen, _ in labels.batches if int(seen.sum()) >= 8]
+    if others or kind not in ("cross_entropy", "nll_loss") or len(batches) < LEAST:
+        return 0.0
+    if len({step for step, _ in batches}) < len(batches) or int((labels.totals()[0] > 0).sum()) < CLASSES:
+        return 0.0
+    return fmean(int((seen > 0).sum()) == 1 for _, seen in batches)
+
+
+def _does_better(found: Mixed, end: float) -> bool:
+    gain = found.start - found.after
+    return gain > MEANINGFUL * abs(found.start) and found.start - end < PROGRESS * gain
+
+
+def _said(found: Mixed, record: Record) -> str:
+    return (
+        f"With the rows of the recorded batches mixed, {UPDATES} updates from the same start brought the loss from "
+        f"{found.start:.3g} to {found.after:.3g} (on rows that were held out); the run, after {record.steps} "
+        f"updates, was at {record.last_loss():.3g}."
+    )
 
 
 def _drift(record: Record) -> list[Finding]:
@@ -92,13 +147,9 @@ def _drift(record: Record) -> list[Finding]:
     found: Mixed | None = lab.ask("mixed", lambda in_time: _experiment(lab, in_time))
     if found is None or record.steps < UPDATES or record.has_learned():
         return []
-    gain, end = found.start - found.after, record.last_loss()
-    if gain > MEANINGFUL * abs(found.start) and found.start - end < PROGRESS * gain:
-        seen = (
-            f"With the rows of the recorded batches mixed, {UPDATES} updates from the same start brought the loss from "
-            f"{found.start:.3g} to {found.after:.3g} (on rows that were held out); the run, after {record.steps} "
-            f"updates, was at {end:.3g}."
-        )
+    end = record.last_loss()
+    if _does_better(found, end):
+        seen = _said(found, record)
     elif (further := _further(lab, end)) is not None:
         seen = (
             f"From the end of the run, {LONGER} updates with the rows of the recorded batches mixed brought the loss "
