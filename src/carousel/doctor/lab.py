@@ -25,7 +25,7 @@ from .lines import line
 from .recorder import Recorder
 from .tape import Change, Slot, Tape
 
-__all__ = ["Experiment", "Lab", "LearningRates", "Reliance", "learning_rates"]
+__all__ = ["Experiment", "Lab", "LearningRates", "Reliance", "far_below", "learning_rates"]
 
 UPDATES = 60
 """Of a trial: enough to see a loss fall, few enough to cost little."""
@@ -49,6 +49,12 @@ NOISE = 0.03
 
 PATIENCE = 600.0
 """Seconds of a processor that is free, for experiments beside the run."""
+
+MEANINGFUL = 0.1
+"""Of the loss at the start: a fall in an experiment that is more than chance in the choice of batches."""
+
+PROGRESS = 0.5
+"""Share of an experiment's progress that a run made in all its updates: less than half means that it was held up."""
 
 T = TypeVar("T")
 
@@ -358,11 +364,35 @@ class Lab:
         for number in range(updates):
             if not in_time():
                 return None
-            for p, _ in self.weights:
-                p.grad = None
-            tapes[number % len(tapes)].replay(change=change)
-            self.optimizer.step()
+            self.update(tapes[number % len(tapes)], change)
         return self.held_out_loss(change)
+
+    def update(self, tape: Tape, change: Change | None = None, clip: float = math.inf) -> None:
+        """Train on one tape, with the norm of the gradients clipped."""
+        assert self.optimizer is not None
+        for p, _ in self.weights:
+            p.grad = None
+        tape.replay(change=change)
+        if math.isfinite(clip):
+            nn.utils.clip_grad_norm_([p for p, _ in self.weights], clip)
+        self.optimizer.step()
+
+    def from_here(self) -> Callable[[float], None]:
+        """Keep the weights and the optimizer as they are; what puts them back, the learning rate times a factor."""
+        rule = self.optimizer
+        assert rule is not None
+        weights = [(p, p.detach().clone()) for group in rule.param_groups for p in group["params"]]
+        state = copy.deepcopy(rule.state_dict())
+
+        def back(factor: float = 1.0) -> None:
+            rule.load_state_dict(copy.deepcopy(state))
+            with torch.no_grad():
+                for p, before in weights:
+                    p.copy_(before)
+            for group in rule.param_groups:
+                group["lr"] = factor * group["lr"]
+
+        return back
 
     def held_out_loss(self, change: Change | None = None) -> float:
         """The mean over the held-out tapes."""
@@ -381,6 +411,12 @@ class Lab:
     def held_out_tapes(self) -> list[Tape]:
         """Those to compare by."""
         return self.tapes[HELD_OUT - 1 :: HELD_OUT]
+
+
+def far_below(start: float, after: float, end: float) -> bool:
+    """Whether an experiment brought the loss from `start` so far down that a run that ended at `end` was held up."""
+    fall = start - after
+    return fall > MEANINGFUL * abs(start) and start - end < PROGRESS * fall
 
 
 def _processors() -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import UPDATES, Lab, far_below
 from ..record import Record
 from ..tape import Call, Slot, Tape
 
@@ -40,10 +40,6 @@ ROUNDING = 0.01
 
 SMALL = 0.1
 """Of He's: PyTorch's own linear layers begin at 0.41 of it. With a tenth, five layers leave 1e-5 of a signal."""
-
-MEANINGFUL, PROGRESS = 0.1, 0.5
-"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
-run has made."""
 
 RANDOM = (
     "Initialize with random numbers, as PyTorch does by itself: nn.init.kaiming_normal_ for ReLU, "
@@ -170,9 +166,7 @@ def _tiny(record: Record) -> list[Finding]:
         return []  # units that are dead from the start are so by their biases
     found: Enlarged | None = lab.ask("enlarged", lambda in_time: _experiment(lab, in_time, small))
     end = record.last_loss()
-    if found is None or found.start - found.after < MEANINGFUL * abs(found.start):
-        return []
-    if found.start - end >= PROGRESS * (found.start - found.after):
+    if found is None or not far_below(found.start, found.after, end):
         return []
     first, scale = known[next(iter(small))]
     return [

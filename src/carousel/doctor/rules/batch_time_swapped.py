@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import UPDATES, Lab, far_below
 from ..record import Record
 from ..tape import Call, Shaping, Tape, slots_in
 from ..through_time import LAYERS
@@ -34,10 +34,6 @@ LEAST = 3
 
 SHARE = 0.9
 """Of the "steps" through which the only sample has a part."""
-
-MEANINGFUL, PROGRESS = 0.1, 0.5
-"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
-run has made."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +105,8 @@ def _better(lab: Lab, record: Record) -> str | None:
     if record.steps < UPDATES or record.has_learned() or not all(map(_turns, lab.tapes)):
         return None
     found: Exchanged | None = lab.ask("exchanged", lambda in_time: _exchanged(lab, in_time))
-    if found is None:
-        return None
-    gain, end = found.start - found.after, record.last_loss()
-    if gain <= MEANINGFUL * abs(found.start) or found.start - end >= PROGRESS * gain:
+    end = record.last_loss()
+    if found is None or not far_below(found.start, found.after, end):
         return None
     return (
         f"with these two exchanged, {UPDATES} updates from the same start brought the loss from {found.start:.3g} to "

@@ -17,8 +17,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from ..findings import Finding
 from ..lab import Lab
 from ..pairs import variance
@@ -121,7 +119,6 @@ def _blown_up(lab: Lab, record: Record, before: ThroughTime) -> list[Finding]:
 
 
 def _experiment(lab: Lab, in_time: Callable[[], bool]) -> BlownUp | None:
-    assert lab.optimizer is not None
     lab.restore()
     start, tapes, grown = lab.held_out_loss(), lab.training_tapes, None
     for number in range(SOON):
@@ -131,23 +128,12 @@ def _experiment(lab: Lab, in_time: Callable[[], bool]) -> BlownUp | None:
         if growth is not None and growth.last[0] >= GROWTH:
             grown = number, growth.last[0]
             break
-        _update(lab, number, math.inf)
+        lab.update(tapes[number % len(tapes)])
     if grown is None:
         return None
     lab.restore()
     for number in range(UPDATES):
         if not in_time():
             return None
-        _update(lab, number, CLIP)
+        lab.update(tapes[number % len(tapes)], clip=CLIP)
     return BlownUp(*grown, start, lab.held_out_loss())
-
-
-def _update(lab: Lab, number: int, clip: float) -> None:
-    assert lab.optimizer is not None
-    parameters = [p for group in lab.optimizer.param_groups for p in group["params"]]
-    for p in parameters:
-        p.grad = None
-    lab.training_tapes[number % len(lab.training_tapes)].replay()
-    if math.isfinite(clip):
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
-    lab.optimizer.step()

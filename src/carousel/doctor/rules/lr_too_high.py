@@ -10,23 +10,17 @@ lets it settle at once, far below where the run was.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
-
 from ..findings import Finding
-from ..lab import Lab, LearningRates
+from ..lab import MEANINGFUL, PROGRESS, Lab, LearningRates
 from ..record import Record
 
 CODE = "lr-too-high"
 EXPLAINS = ("dead-relu", "non-finite", "saturated-activations", "exploding-gradient-time", "underfitting")
-
-PROGRESS = 0.5
-"""Share of the experiment's progress that the run made in all its updates: less than half."""
 
 LONGEST, SLOWER = 400, 0.75
 """Where the run has learned all the same: updates of a longer experiment, and the part of the run's loss it must reach.
@@ -55,10 +49,6 @@ class Settled:
     now: float
     own: float
     smaller: float
-
-
-MEANINGFUL = 0.1
-"""Of the loss at the start: a fall that is more than chance in the choice of batches."""
 
 
 def findings(record: Record) -> list[Finding]:
@@ -156,26 +146,15 @@ def _rise(losses: list[float]) -> float:
 
 
 def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Settled | None:
-    rule = lab.optimizer
-    assert rule is not None
-    weights = [(p, p.detach().clone()) for group in rule.param_groups for p in group["params"]]
-    state, now = copy.deepcopy(rule.state_dict()), lab.held_out_loss()
-    tapes, after = lab.training_tapes, []
+    back, now, tapes = lab.from_here(), lab.held_out_loss(), lab.training_tapes
+    after = list[float]()
     for factor in (1.0, FACTOR):
-        rule.load_state_dict(copy.deepcopy(state))
-        with torch.no_grad():
-            for p, before in weights:
-                p.copy_(before)
-        for group in rule.param_groups:
-            group["lr"] = factor * group["lr"]
-        losses = []
+        back(factor)
+        losses = list[float]()
         for number in range(LONGER):
             if not in_time():
                 return None
-            for p, _ in weights:
-                p.grad = None
-            tapes[number % len(tapes)].replay()
-            rule.step()
+            lab.update(tapes[number % len(tapes)])
             if number >= LONGER // 2 and number % 10 == 9:
                 losses.append(lab.held_out_loss())
         after.append(fmean(losses))

@@ -7,17 +7,11 @@ than the whole run did.
 from __future__ import annotations
 
 from ..findings import Finding
-from ..lab import LearningRates
+from ..lab import MEANINGFUL, PROGRESS, LearningRates, far_below
 from ..record import Record
 
 CODE = "lr-too-low"
 EXPLAINS = ("underfitting",)
-
-PROGRESS = 0.5
-"""Share of the experiment's progress that the run made in all its updates: less than half."""
-
-MEANINGFUL = 0.1
-"""Of the loss at the start: a fall that is more than chance in the choice of batches."""
 
 EARLY = 0.5
 """The part of the run in which a learning rate that has fallen to nearly nothing has fallen too early."""
@@ -32,10 +26,9 @@ def findings(record: Record) -> list[Finding]:
     if rates is None or record.steps < TIMES * rates.updates or 1.0 not in rates.after:
         return []
     lab, end = record.lab, record.last_loss()
-    if lab is not None and lab.fell is not None and lab.fell < EARLY * record.steps:
-        gain = rates.start - rates.after[1.0]
-        if gain > MEANINGFUL * abs(rates.start) and rates.start - end < PROGRESS * gain:
-            return [_fell(record, rates, lab.fell)]
+    fell = None if lab is None else lab.fell
+    if fell is not None and fell < EARLY * record.steps and far_below(rates.start, rates.after[1.0], end):
+        return [_fell(record, rates, fell)]
     own = max(rates.start - end, rates.start - rates.after[1.0])
     better = {
         f: loss for f, loss in rates.after.items() if f > 1 and rates.start - loss > MEANINGFUL * abs(rates.start)

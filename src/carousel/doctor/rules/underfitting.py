@@ -23,16 +23,13 @@ from torch import Tensor, nn
 
 from ..findings import Finding
 from ..lab import Lab
+from ..pairs import RATE, UNITS, UPDATES
 from ..record import Record
 from ..tape import MOVING, Backward, Call, Slot, Tape
 from ..watch import LOSSES
 
 CODE = "underfitting"
 EXPLAINS = ()
-
-UNITS = 128
-UPDATES = 300
-RATE = 3e-3
 
 WORSE = 2.0
 """The run's loss over that of the reference network."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import MEANINGFUL, PROGRESS, UPDATES, Lab, far_below
 from ..record import Record
 from ..tape import Call, Slot
 
@@ -38,12 +38,6 @@ TARGETS = 10.0
 
 SPREAD = 20.0
 """Of the largest feature over that of the middle one: their weights would need as different learning rates."""
-
-PROGRESS = 0.5
-"""Share of the experiment's progress that the run made in all its updates: less than half."""
-
-MEANINGFUL = 0.1
-"""Of the loss at the start: a fall that is more than chance in the choice of batches."""
 
 GROSS, TIMES, BETTER = 100.0, 4, 0.9
 """With inputs so large it is enough that the experiment gets further than the run with so many times the updates."""
@@ -80,10 +74,10 @@ def _targets(record: Record) -> list[Finding]:
     if lab is None or record.steps < UPDATES or not any(c.name == "mse_loss" for t in lab.tapes[:1] for c in t.calls):
         return []
     found = lab.ask("standardized targets", lambda in_time: with_targets(lab, in_time))
-    if found is None or found.start - found.after < MEANINGFUL * found.start:
+    if found is None:
         return []
     end = record.last_loss() / found.spread
-    if found.start - end >= PROGRESS * (found.start - found.after):
+    if not far_below(found.start, found.after, end):
         return []
     return [
         Finding(

@@ -16,7 +16,6 @@ far better, which it never gets to in their order.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +24,7 @@ from statistics import fmean
 import torch
 
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import UPDATES, Lab, far_below
 from ..pairs import target_of, targets
 from ..record import Record
 from ..seen import Labels
@@ -50,10 +49,6 @@ with a dozen of them below 2.5 in 99 of 100 runs; and correlation of neighbors, 
 SINGLE, CLASSES = 0.9, 3
 """Share of the batches that hold a single class: all but those cut where one class ends; and classes at least: of two,
 halves are often given in turns, as what is real and what is made."""
-
-MEANINGFUL, PROGRESS = 0.1, 0.5
-"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
-run has made."""
 
 LONGER, FITTED, OWN = 400, 0.5, 0.75
 """Updates behind the end of the run; the part of its loss that is left when they are made with mixed rows: less than
@@ -102,7 +97,7 @@ def _single(record: Record) -> list[Finding]:
     if of is None or len({len(y) for y in of[1]}) != 1 or len(torch.cat(of[1]).unique()) < CLASSES:
         return []
     found: Mixed | None = lab.ask("mixed", lambda in_time: _experiment(lab, in_time))
-    if found is None or not _does_better(found, record.last_loss()):
+    if found is None or not far_below(found.start, found.after, record.last_loss()):
         return []
     return [
         Finding(
@@ -127,11 +122,6 @@ def _single_share(record: Record) -> float:
     return fmean(int((seen > 0).sum()) == 1 for _, seen in batches)
 
 
-def _does_better(found: Mixed, end: float) -> bool:
-    gain = found.start - found.after
-    return gain > MEANINGFUL * abs(found.start) and found.start - end < PROGRESS * gain
-
-
 def _said(found: Mixed, record: Record) -> str:
     return (
         f"With the rows of the recorded batches mixed, {UPDATES} updates from the same start brought the loss from "
@@ -148,7 +138,7 @@ def _drift(record: Record) -> list[Finding]:
     if found is None or record.steps < UPDATES or record.has_learned():
         return []
     end = record.last_loss()
-    if _does_better(found, end):
+    if far_below(found.start, found.after, end):
         seen = _said(found, record)
     elif (further := _further(lab, end)) is not None:
         seen = (
@@ -179,25 +169,16 @@ def _further(lab: Lab, end: float) -> Further | None:
 
 
 def _behind_the_end(lab: Lab, in_time: Callable[[], bool]) -> Further | None:
-    rule = lab.optimizer
-    assert rule is not None
-    weights = [(p, p.detach().clone()) for group in rule.param_groups for p in group["params"]]
-    state, now, after = copy.deepcopy(rule.state_dict()), _loss(lab.tapes), list[float]()
+    back, now, after = lab.from_here(), _loss(lab.tapes), list[float]()
     for mix in (False, True):
         if mix:
             _mix(lab)
-        rule.load_state_dict(copy.deepcopy(state))
-        with torch.no_grad():
-            for p, before in weights:
-                p.copy_(before)
+        back(1.0)
         tapes, losses = lab.training_tapes if mix else lab.tapes, list[float]()
         for number in range(LONGER):
             if not in_time():
                 return None
-            for p, _ in weights:
-                p.grad = None
-            tapes[number % len(tapes)].replay()
-            rule.step()
+            lab.update(tapes[number % len(tapes)])
             if number >= LONGER - 100 and number % 10 == 9:
                 losses.append(_loss(lab.held_out_tapes if mix else lab.tapes))
         after.append(fmean(losses))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from ..findings import Finding
-from ..lab import Lab
+from ..lab import Lab, far_below
 from ..record import Record
 from ..through_time import ThroughTime, recurrent_matrices, through_time
 
@@ -27,10 +27,6 @@ STEPS = 10
 
 LOST = 1e-3
 """Of the gradient of the last state, what is left at the first step. Plain recurrent networks lose a factor a step."""
-
-MEANINGFUL, PROGRESS = 0.1, 0.5
-"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
-run has made."""
 
 UPDATES, EVERY = 300, 30
 """Of the experiment, at most: what lies many steps back takes longer than the updates of a trial. And of these, after
@@ -50,8 +46,7 @@ class Orthogonal:
 
     def is_far_below(self, end: float) -> bool:
         """Whether the run, which was there at its end, made less than half of its progress."""
-        fall = self.start - self.after
-        return fall > MEANINGFUL * abs(self.start) and self.start - end < PROGRESS * fall
+        return far_below(self.start, self.after, end)
 
 
 def findings(record: Record) -> list[Finding]:
@@ -106,7 +101,6 @@ def _by_experiment(lab: Lab, record: Record, before: ThroughTime) -> list[Findin
 
 def _experiment(lab: Lab, in_time: Callable[[], bool], end: float, most: int) -> Orthogonal | None:
     """It ends as soon as it is clear."""
-    assert lab.optimizer is not None
     lab.restore()
     best, tapes = Orthogonal(start := lab.held_out_loss(), start, 0), lab.training_tapes
     for p in recurrent_matrices(tapes[0]):
@@ -114,10 +108,7 @@ def _experiment(lab: Lab, in_time: Callable[[], bool], end: float, most: int) ->
     for number in range(most):
         if not in_time():
             break
-        for p, _ in lab.weights:
-            p.grad = None
-        tapes[number % len(tapes)].replay()
-        lab.optimizer.step()
+        lab.update(tapes[number % len(tapes)])
         if (number + 1) % EVERY == 0 and (loss := lab.held_out_loss()) < best.after:
             best = Orthogonal(start, loss, number + 1)
             if best.is_far_below(end):

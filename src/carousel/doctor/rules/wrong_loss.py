@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import UPDATES, Lab, far_below
 from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
 from ..recorder import Broadcast
@@ -46,10 +46,6 @@ POSITIVE = ("Softplus", "Exp", "Relu", "Square", "Pow", "Abs", "Sigmoid")
 ORDERLESS, ORDERS = 1 / 3, 2
 """The error of a plain regression on the numbers, over that with the numbers exchanged at random (mean of so many
 times): a small part where their order means something, near one, by chance below or above it, where it does not."""
-
-MEANINGFUL, PROGRESS = 0.1, 0.5
-"""As for learning rates: the fall of the loss in the experiment, of the loss at the start; and the part of it that the
-run has made."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +216,7 @@ def _shares(record: Record) -> list[Finding]:
     if found is None or record.steps < UPDATES:
         return []
     (start, after), end = found, record.last_loss()
-    if start - after < MEANINGFUL * start or start - end >= PROGRESS * (start - after):
+    if not far_below(start, after, end):
         return []
     return [
         Finding(
