@@ -44,15 +44,14 @@ class Answers:
     """
 
     evaluations: dict[str, list[Agreement]] = field(default_factory=dict)
-    batches: dict[str, list[tuple[int, Tensor]]] = field(default_factory=dict)
+    batches: dict[str, list[tuple[int, float, float, float]]] = field(default_factory=dict)
 
     def trained(self, kind: str, given: Tensor, target: Tensor, step: int) -> None:
         """A batch of a regression."""
-        if kind in REGRESSIONS and given.shape == target.shape and len(given) > 1:
-            both = torch.stack([given.detach().flatten(), target.detach().flatten()]).double()
-            both -= both.mean(1, keepdim=True)
-            (pp, pt), (_, tt) = (both @ both.T).tolist()
-            self.batches.setdefault(kind, []).append((step, torch.tensor([pp, tt, pt], dtype=torch.float64)))
+        if kind in REGRESSIONS and given.shape == target.shape and given.numel() > 1:
+            p, t = (v.detach().flatten().to("cpu", torch.float64).numpy() for v in (given, target))
+            p, t = p - p.sum() / len(p), t - t.sum() / len(t)
+            self.batches.setdefault(kind, []).append((step, p @ p, t @ t, p @ t))
 
     def evaluated(self, kind: str, given: Tensor, target: Tensor, loss: float | None, step: int) -> None:
         """A call without gradients."""

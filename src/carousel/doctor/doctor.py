@@ -22,7 +22,7 @@ from .lab import Lab
 from .record import Record
 from .rules import AHEAD, diagnose
 from .signals import signals
-from .watch import EVENTS, Watch
+from .watch import Watch
 
 __all__ = ["Doctor", "Stopped"]
 
@@ -96,7 +96,7 @@ class Doctor:
         self._stops, self._without = 0, without
         self._first: float | None = None
         listeners = [self.record, *([] if lab is None else [lab])]
-        self._watch = Watch(*map(self._careful, listeners), self._clock())
+        self._watch = Watch(*listeners, self._clock(), failed=self._fail)
 
     def __enter__(self) -> Doctor:
         self._home = os.getpid(), threading.get_ident()
@@ -129,6 +129,8 @@ class Doctor:
 
     def _judge(self) -> None:
         self.judged = True
+        for listener in (self.record, self.record.lab):
+            self._watch.forget(listener)
         try:
             if self.record.lab is not None:
                 self.record.lab.close()
@@ -142,22 +144,11 @@ class Doctor:
         if self._then is not None:
             self._then(self)
 
-    def _careful(self, listener: Any) -> SimpleNamespace:
-        """A listener whose events end when the doctor has judged, or when one of them fails."""
-
-        def careful(tell: Callable[..., Any]) -> Callable[..., Any]:
-            def event(*args: Any) -> Any:
-                if self.judged:
-                    return False
-                try:
-                    return tell(*args)
-                except Exception as error:
-                    self.findings.append(_failed(error, self.record.steps))
-                    self._judge()
-
-            return event
-
-        return SimpleNamespace(**{n: careful(getattr(listener, n)) for n in EVENTS if hasattr(listener, n)})
+    def _fail(self, error: Exception) -> None:
+        """The watch ends where one of its events fails."""
+        self.findings.append(_failed(error, self.record.steps))
+        if not self.judged:
+            self._judge()
 
     def _clock(self) -> SimpleNamespace:
         """The listener that ends the watch.

@@ -53,7 +53,7 @@ class Graphs:
 
     def before_backward(self, roots: tuple[Tensor, ...], retain: bool, plain: bool = True) -> None:
         """A backward pass is about to begin."""
-        if self.grow:
+        if self.grow or not (retain or self._nodes or self._leaves or len(self.sizes) > 1 or len(self._within) > 1):
             return
         nodes = set[Any]()
         if retain and self._looked < LOOKED_AT:

@@ -10,11 +10,9 @@ import functools
 import math
 import statistics
 import weakref
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +24,17 @@ from .lab import Lab
 from .lines import line
 from .recorder import makes_table
 from .samples import Samples
-from .seen import ActivationSeen, Labels, LayerGradient, LossCalls, ModuleSeen, NonFinite, ParameterSeen, Updates
+from .seen import (
+    ActivationSeen,
+    Labels,
+    LayerGradient,
+    LossCalls,
+    ModuleSeen,
+    NonFinite,
+    ParameterSeen,
+    Updates,
+    see_all,
+)
 
 __all__ = ["MOST_CALLS", "Record"]
 
@@ -43,6 +51,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 MOST_CALLS = 64
 """Calls of an activation in one place that are told apart."""
+
+SMALL = 2**14
+"""Numbers of an output that is looked at together with others of the same step."""
 
 RENAMED = 16
 """Looks after which the parameters are listed anew: one may have been replaced."""
@@ -103,14 +114,17 @@ class Record:
     _modules: dict[int, ModuleSeen] = field(default_factory=dict)
     _named_of: int = 0
     _evaluated_on: int = 0
-    _inside: list[tuple[nn.Module, Counter[str]]] = field(default_factory=list)
-    _outside: Counter[str] = field(default_factory=Counter)
+    _inside: list[tuple[nn.Module, dict[str, int]]] = field(default_factory=list)
+    _outside: dict[str, int] = field(default_factory=dict)
     _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
     _owned_at: tuple[int, int] = (0, 0)
-    _checked: Any = None
+    _made: list[tuple[nn.Module, tuple[Any, ...], Any]] = field(default_factory=list)
+    _small: dict[Any, list[tuple[ActivationSeen, Tensor]]] = field(default_factory=dict)
+    _in_backward: bool = False
+    _graded: dict[Any, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.looks = self.counts = True
@@ -139,7 +153,7 @@ class Record:
             seen.bare = next(module.parameters(), None) is None
             self._modules[id(module)] = seen
             self.modules.append(seen)
-        self._inside.append((module, Counter()))
+        self._inside.append((module, {}))
         return self.looks or not learning
 
     def activation(self, kind: str, output: Tensor) -> None:
@@ -150,8 +164,8 @@ class Record:
             if not output.requires_grad:
                 return
         module, calls = self._inside[-1] if self._inside else (None, self._outside)
-        ordinal = min(calls[kind], MOST_CALLS)
-        calls[kind] += 1
+        before = calls.get(kind, 0)
+        ordinal, calls[kind] = min(before, MOST_CALLS), before + 1
         if not output.requires_grad or not self.looks or output.ndim < 2:
             return
         inside = None if module is None else self._modules[id(module)]
@@ -159,7 +173,10 @@ class Record:
         seen = self.activations.get(key)
         if seen is None:
             seen = self.activations[key] = ActivationSeen(kind, inside, ordinal)
-        seen.see(self.steps, output.detach())
+        if output.numel() > SMALL:
+            seen.see(self.steps, output.detach())
+        else:  # as a copy: the script may write to it
+            self._small.setdefault((kind, output.shape), []).append((seen, output.detach().clone()))
 
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Count it, in its mode."""
@@ -177,9 +194,8 @@ class Record:
             seen.learning_in_eval += not module.training
             if module.training:
                 seen.last_in_training = self.steps
-            if self.looks and self.non_finite is None and output is not self._checked:
-                self._checked = output  # what a module hands on from one inside it is checked once
-                self._check(module, args, output)
+            if self.looks and not self._in_backward and self.non_finite is None:
+                self._made.append((module, args, output))
         else:
             seen.evaluating += 1
             if seen.outermost and args:
@@ -194,7 +210,7 @@ class Record:
         if not isinstance(given, Tensor) or not isinstance(target, Tensor):
             return
         if not given.requires_grad:
-            self._evaluated(kind, keywords, value, len(given) if given.ndim else 1)
+            self._evaluated(kind, keywords, value, given.shape[0] if given.ndim else 1)
             if not self.samples.evaluates_training_data:
                 self.answers.evaluated(kind, given, target, _plain_mean(args, keywords, value), self.steps)
             return
@@ -253,22 +269,28 @@ class Record:
         self, kind: str, scores: Tensor, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> None:
         """Count the classes and those that were recognized, where the targets are classes."""
-        if kind in ("cross_entropy", "nll_loss") and not target.is_floating_point() and scores.ndim > 1:
-            classes, guess = scores.shape[1], scores.argmax(1).flatten().cpu().numpy()
+        if kind in CHANCE and not target.is_floating_point() and scores.ndim > 1:
+            classes, answer = scores.shape[1], scores.argmax(1)
             weights = keywords.get("weight", args[2] if len(args) > 2 else None)
-        elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape and _is_binary(target):
-            classes, guess = 2, (scores > (0.0 if kind.endswith("logits") else 0.5)).flatten().cpu().numpy()
+        elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape:
+            if self._is_graded(kind, target):
+                return
+            classes, answer = 2, scores > (0.0 if kind.endswith("logits") else 0.5)
             weights = keywords.get("pos_weight", keywords.get("weight"))
         else:
             return
-        label = target.flatten().long().cpu().numpy()  # NumPy does little things in a tenth of the time
-        if not kind.startswith("binary") and len(label) and not (label.min() >= 0 and label.max() < classes):
-            inside = (label >= 0) & (label < classes)  # some are left out, as with ignore_index
-            label, guess = label[inside], guess[inside]
-        of = self.labels.setdefault(kind, Labels())
+        of = self.labels.get(kind)
+        if of is None:
+            of = self.labels[kind] = Labels()
         of.weighted = of.weighted or weights is not None
-        seen, right = (torch.from_numpy(np.bincount(v, minlength=classes)) for v in (label, label[label == guess]))
-        of.batches.append((self.steps, seen, right))
+        of.add(self.steps, target, answer, classes)
+
+    def _is_graded(self, kind: str, target: Tensor) -> bool:
+        """Targets of a binary loss that are no labels, as the pixels of an image; of one shape, told by the first."""
+        key = kind, target.shape[1:]
+        if key not in self._graded:
+            self._graded[key] = not bool(((target == 0) | (target == 1)).all())
+        return self._graded[key]
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
@@ -277,20 +299,21 @@ class Record:
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
         for of in self.updates.values():
-            if of.used and not any(
-                p.grad is not None and bool((p.grad._values() if p.grad.is_sparse else p.grad).count_nonzero())
-                for p in of.held
-            ):
+            if of.used and not any(map(_has_gradient, of.held)):
                 of.used = False
         for root in roots:
             if self.counts and root.numel() == 1:
                 value = float(root.detach())
                 self.losses.append((self.steps, value))
                 if not math.isfinite(value) and self.non_finite is None:
-                    self.non_finite = NonFinite(self.steps, "the loss", f"is {value}")
+                    self._find_non_finite()
+                    self.non_finite = self.non_finite or NonFinite(self.steps, "the loss", f"is {value}")
+        self._made.clear()
+        self._in_backward = True
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
+        self._in_backward = False
         self.backwards += 1
         self._by_hand.after_backward(roots)
 
@@ -315,7 +338,7 @@ class Record:
             return
         self.looked += 1
         self._name()
-        weights: list[Tensor] = []
+        weights, others = list[Tensor](), list[tuple[str, Tensor]]()
         for name, owner, module, p, seen in self._named():
             seen.wanted = p.requires_grad
             inside = self._modules.get(id(module))
@@ -329,9 +352,12 @@ class Record:
                 if id(p) not in self.layers:
                     self.layers[id(p)] = self._layer(p, name, owner, module)
                 weights.append(p)
-            elif self.non_finite is None and not math.isfinite(float(p.grad.sum())):
-                self._grew(name, p.grad)
+            else:
+                others.append((name, p.grad))
         self._measure(weights)
+        for (name, gradient), length in zip(others, _norms([g for _, g in others]), strict=True):
+            if self.non_finite is None and not math.isfinite(length):
+                self._grew(name, gradient)
         for p in held:
             if id(p) in self._parameters:
                 self._parameters[id(p)].held = True
@@ -374,8 +400,12 @@ class Record:
         self.updates[id(optimizer)].used = True
 
     def _updated(self) -> None:
+        for of in self._small.values():
+            see_all(self.steps, of)
+        self._small.clear()
+        self._made.clear()
         self.steps += 1
-        self.looks, self.counts, self._checked = self._falls_due(ALWAYS), self._falls_due(self.counted), None
+        self.looks, self.counts = self._falls_due(ALWAYS), self._falls_due(self.counted)
         self.samples.updated()
 
     # views
@@ -473,22 +503,26 @@ class Record:
                         self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
         return self._owned
 
-    def _check(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """The first module that makes what is no number out of numbers."""
-        found = [t for t in _tensors(output) if t.is_floating_point()]
-        bad = next((t for t in found if not math.isfinite(float(t.sum())) and not bool(t.isfinite().all())), None)
-        if bad is None:
+    def _find_non_finite(self) -> None:
+        """The first module of the step that made what is no number out of numbers."""
+        for module, args, output in self._made:
+            bad = _first_bad(output)
+            if bad is None:
+                continue
+            own = [p for p in module.parameters(recurse=False) if not _is_finite(p)]
+            self._name()
+            where = self._modules[id(module)].name
+            if _first_bad(args) is not None:
+                self.non_finite = NonFinite(self.steps, f"the input of {where}", _what(bad))
+            elif own:
+                self.non_finite = NonFinite(self.steps, f"the weights of {where}", _what(own[0]))
+            else:
+                self.non_finite = NonFinite(self.steps, f"the output of {where}", _what(bad))
             return
-        given = [t for t in _tensors(args) if t.is_floating_point()]
-        own = [p for p in module.parameters(recurse=False) if not bool(p.isfinite().all())]
-        self._name()
-        where = self._modules[id(module)].name
-        if any(not bool(t.isfinite().all()) for t in given):
-            self.non_finite = NonFinite(self.steps, f"the input of {where}", _what(bad))
-        elif own:
-            self.non_finite = NonFinite(self.steps, f"the weights of {where}", _what(own[0]))
-        else:
-            self.non_finite = NonFinite(self.steps, f"the output of {where}", _what(bad))
+
+
+def _first_bad(value: Any) -> Tensor | None:
+    return next((t for t in _tensors(value) if t.is_floating_point() and not _is_finite(t)), None)
 
 
 def _noise(module: nn.Module) -> str | None:
@@ -503,6 +537,11 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+
+
+def _has_gradient(p: Tensor) -> bool:
+    g = p.grad
+    return g is not None and bool((g._values() if g.is_sparse else g).count_nonzero())
 
 
 def _reduction(keywords: dict[str, Any]) -> str:
@@ -522,16 +561,13 @@ def _norms(of: list[Tensor]) -> list[float]:
         return []
     dtype = functools.reduce(torch.promote_types, {t.dtype for t in of}, torch.float32)
     norms = torch._foreach_norm(of, dtype=dtype)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack([n.to("cpu", torch.float64) for n in norms]).tolist()
+    if len({n.device for n in norms}) > 1:
+        norms = [n.cpu() for n in norms]
+    return torch.stack(norms).tolist()
 
 
 def _is_finite(t: Tensor) -> bool:
     return bool((t._values() if t.is_sparse else t).isfinite().all())
-
-
-def _is_binary(target: Tensor) -> bool:
-    values = target.cpu().numpy() if target.dtype != torch.bfloat16 else target.float().cpu().numpy()
-    return bool((values * (values - 1) == 0).all())
 
 
 def _is_one(sums: Tensor) -> bool:

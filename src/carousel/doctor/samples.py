@@ -39,6 +39,13 @@ KEPT_ROWS, KEPT_OF_A_BATCH = 2000, 64
 KEPT_SEQUENCES = 200
 """Rows of an evaluation that are kept."""
 
+WAITING, WAITING_NUMBERS = 16, 2**18
+"""Batches, and numbers in them, that are hashed in one go: of small ones that costs a fraction of one by one."""
+
+RECENT, KNOWN, SELDOM = 10, 0.98, 8
+"""Batches in which so large a share of the rows was known: the training has come round. From then on it is enough to
+hash every so many batches."""
+
 WHOLE, NONE = 0.9, 0.1
 """Share of a batch's rows that were trained on: from `WHOLE` on it is training data that are evaluated, up to `NONE`
 other data; between them the two are mixed."""
@@ -78,7 +85,7 @@ class Fed:
         name: the class of the module.
         width: elements of a row.
         in_order: it has layers that go over time or space, so that a column is a place and no feature.
-        trained: hashes of the rows of its calls with gradients wanted.
+        trained: hashes of the rows of its calls with gradients wanted; batches that came last may still wait.
         pairs, twins: pairs of rows in one training batch, or in the first round through the training data, and of these
             the equal ones.
         passes: how many there were.
@@ -103,9 +110,19 @@ class Fed:
     _sequences_at: int | None = None
     _bits: int = 0
     _first: bool = True
-    _recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=10))
+    _recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _pass: Pass | None = None
     _before: set[int] = field(default_factory=set)
+    _calls: int = 0
+    _round: bool = False
+    _waiting: list[Tensor] = field(default_factory=list)
+    _numbers: int = 0
+
+    @property
+    def covered(self) -> bool:
+        """The training has come round."""
+        seen, known = (sum(numbers) for numbers in zip(*self._recent, strict=True)) if self._recent else (1, 0)
+        return known >= KNOWN * seen
 
     def close(self) -> None:
         """The present pass has ended, by an update or with the run."""
@@ -129,47 +146,57 @@ class Samples:
     evaluates_training_data: bool = False
     """The last call without gradients was made with rows most of which had been trained on."""
 
-    _of: dict[int, tuple[weakref.ref[nn.Module], Fed]] = field(default_factory=dict)
+    _of: dict[int, tuple[weakref.ref[nn.Module], Fed | None]] = field(default_factory=dict)
     _given: dict[int, tuple[Tensor, int, set[str]]] = field(default_factory=dict)
     _factors: dict[tuple[int, torch.device], tuple[Tensor | None, np.ndarray]] = field(default_factory=dict)
 
     def called(self, module: nn.Module, args: tuple[Any, ...], output: Any, step: int, counts: bool) -> None:
         """The outermost module was called."""
         x = next((a for a in args if isinstance(a, Tensor)), None)
-        if x is None or x.ndim < 2 or x.requires_grad or next(module.parameters(), None) is None:
+        if x is None or x.ndim < 2 or x.requires_grad:
             return
-        out = next(_leaves(output), None)
+        out = output if isinstance(output, Tensor) else next(_leaves(output), None)
         fed = self._fed(module, x)
         if fed is None or out is None:
             return
         if not out.requires_grad:
-            if len(x) >= LEAST_ROWS and fed.trained:
+            if x.shape[0] >= LEAST_ROWS and (fed.trained or fed._waiting):
                 self._evaluated(fed, x, step)
             return
         number = id(fed)
         _, calls, heard = self._given.get(number, (x, 0, {""}))
         self._given[number] = (x, 1 if heard else calls + 1, set())
-        if counts and len(x) >= 2:
-            self._trained(fed, x)
+        fed._calls += 1
+        if counts and x.shape[0] >= 2 and (not fed._round or fed._calls % SELDOM == 0):
+            self._wait(fed, x)
 
     def lost(self, kind: str, scores: Tensor, target: Tensor, looks: bool) -> None:
         """A loss with gradients wanted was made from the output of the last calls."""
-        rows = len(scores) if scores.ndim else 1
+        rows = scores.shape[0] if scores.ndim else 1
         for fed in self.fed:
             x, calls, heard = self._given.get(id(fed), (None, 0, set()))
             if x is None or kind in heard:
                 continue
             heard.add(kind)
-            fed.per_row = fed.per_row and (len(x) == 1 or rows % len(x) == 0 or rows == 1)
+            given = x.shape[0]
+            fed.per_row = fed.per_row and (given == 1 or rows % given == 0 or rows == 1)
+            if not looks or calls != 1 or fed.in_order:
+                continue
             plain = x.ndim == 2 and x.shape[1] >= 2 and x.is_floating_point()
-            one = target.numel() == len(target) == len(x) if target.ndim else False
-            if looks and calls == 1 and plain and one and not fed.in_order:
+            if plain and target.ndim and target.numel() == target.shape[0] == given:
                 _keep(fed.labelled.setdefault(kind, []), x, target)
 
     def updated(self) -> None:
         """An update was made."""
         self._given.clear()
         for fed in self.fed:
+            if fed._pass is not None:
+                fed.close()
+
+    def settle(self) -> None:
+        """The run has ended, or is judged: nothing waits any more."""
+        for fed in self.fed:
+            self._hash(fed)
             fed.close()
 
     def others(self, fed: Fed, row: int) -> bool:
@@ -180,6 +207,9 @@ class Samples:
         known = self._of.get(id(module))
         if known is not None and known[0]() is module:
             return known[1]
+        if next(module.parameters(), None) is None:
+            self._of[id(module)] = weakref.ref(module), None
+            return None
         if len(self.fed) >= MOST_MODULES:
             return None
         ordered = (nn.RNNBase, nn.RNNCellBase, nn.modules.conv._ConvNd, nn.MultiheadAttention)
@@ -190,9 +220,30 @@ class Samples:
         self._of[id(module)] = weakref.ref(module), fed
         return fed
 
-    def _trained(self, fed: Fed, x: Tensor) -> None:
-        rows = self._hashes(fed, x)
-        old = sum(row in fed.trained for row in rows)
+    def _wait(self, fed: Fed, x: Tensor) -> None:
+        rows = self._chosen(x)
+        if fed._waiting and not _alike(rows, fed._waiting[0]):
+            self._hash(fed)
+        fed._waiting.append(rows)
+        fed._numbers += rows.numel()
+        if len(fed._waiting) >= WAITING or fed._numbers >= WAITING_NUMBERS:
+            self._hash(fed)
+
+    def _hash(self, fed: Fed) -> None:
+        """Note the rows that wait."""
+        if not fed._waiting:
+            return
+        waiting, fed._waiting, fed._numbers = fed._waiting, [], 0
+        hashes, start = self._hashes(torch.cat(waiting)), 0
+        for batch in waiting:
+            self._trained(fed, hashes[start : start + len(batch)])
+            start += len(batch)
+        fed._round = fed.covered and len(fed._recent) == RECENT
+
+    def _trained(self, fed: Fed, rows: list[int]) -> None:
+        if fed._bits:
+            rows = list(filter(_sampled(fed._bits), rows))
+        old = sum(map(fed.trained.__contains__, rows))
         fed._recent.append((len(rows), old))
         fed._first = fed._first and old <= len(rows) / 2
         if fed._first:
@@ -203,15 +254,17 @@ class Samples:
         fed.trained.update(rows)
         while len(fed.trained) > MOST_ROWS:
             fed._bits += 1
-            chosen = _chosen(fed._bits)
-            fed.trained = {row for row in fed.trained if chosen(row)}
-            fed._before = {row for row in fed._before if chosen(row)}
+            sampled = _sampled(fed._bits)
+            fed.trained = set(filter(sampled, fed.trained))
+            fed._before = set(filter(sampled, fed._before))
 
     def _evaluated(self, fed: Fed, x: Tensor, step: int) -> None:
-        rows = self._hashes(fed, x)
+        self._hash(fed)
+        rows = self._hashes(self._chosen(x))
+        if fed._bits:
+            rows = list(filter(_sampled(fed._bits), rows))
         if fed._pass is None:
-            seen, known = (sum(numbers) for numbers in zip(*fed._recent, strict=True))
-            fed._pass = Pass(step, covered=known >= 0.98 * seen, trained=len(fed.trained))
+            fed._pass = Pass(step, covered=fed.covered, trained=len(fed.trained))
         now, batch, common = fed._pass, hash(tuple(rows)), sum(row in fed.trained for row in rows)
         self.evaluates_training_data = bool(rows) and common > len(rows) / 2
         if batch in now.batches or len(rows) < LEAST_ROWS or len(now.rows) > MOST_ROWS:
@@ -225,18 +278,20 @@ class Samples:
         now.common += common
         now.mixed += common if common > NONE * len(rows) else 0
 
-    def _hashes(self, fed: Fed, x: Tensor) -> list[int]:
+    def _chosen(self, x: Tensor) -> Tensor:
+        """The elements of the rows that are hashed, as a copy."""
+        x = x.detach().flatten(1)
+        columns, _ = self._factors_of(x)
+        return x.clone() if columns is None else x.index_select(1, columns)
+
+    def _hashes(self, x: Tensor) -> list[int]:
         """One number a row, the same wherever the row stands in whichever batch: whole numbers add up exactly."""
-        x = x.detach().reshape(len(x), -1)
-        columns, factors = self._factors_of(x)
-        x = x if columns is None else x.index_select(1, columns)
+        _, factors = self._factors_of(x)
         if x.is_complex():
             x = torch.view_as_real(x).flatten(1)
         if x.is_floating_point():
             x = x.contiguous().view(torch.int16 if x.element_size() == 2 else torch.int32)
-        hashes = (x.cpu().numpy().astype(np.int64) @ factors[: x.shape[1]]).tolist()
-        chosen = _chosen(fed._bits)
-        return [row for row in hashes if chosen(row)] if fed._bits else hashes
+        return (x.cpu().numpy().astype(np.int64) @ factors[: x.shape[1]]).tolist()
 
     def _factors_of(self, x: Tensor) -> tuple[Tensor | None, np.ndarray]:
         key = x.shape[1], x.device
@@ -260,7 +315,11 @@ def _leaves(value: Any) -> Any:
             yield from _leaves(part)
 
 
-def _chosen(bits: int) -> Callable[[int], bool]:
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape[1] == b.shape[1] and a.dtype == b.dtype and a.device == b.device
+
+
+def _sampled(bits: int) -> Callable[[int], bool]:
     mask = (1 << bits) - 1
     return lambda row: not (row >> 40) & mask  # the low bits of a row of round numbers are zero
 
@@ -278,8 +337,7 @@ def _keep_sequences(fed: Fed, now: Pass, x: Tensor, hashes: list[int]) -> None:
 
 
 def _keep(pairs: list[tuple[Tensor, Tensor]], x: Tensor, target: Tensor) -> None:
-    there = sum(len(y) for _, y in pairs)
-    room = min(KEPT_ROWS, KEPT // x.shape[1]) - there
+    room = min(KEPT_ROWS, KEPT // x.shape[1]) - sum(y.shape[0] for _, y in pairs)
     if room > 0:
         n = min(room, KEPT_OF_A_BATCH)
         pairs.append((x[:n].detach().double().cpu(), target.detach().flatten()[:n].double().cpu()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ __all__ = [
     "NonFinite",
     "ParameterSeen",
     "Updates",
+    "see_all",
 ]
 
 
@@ -123,32 +125,80 @@ class LossCalls:
         return f" ({self.line})" if self.line else ""
 
 
+WAITING, WAITING_LABELS = 16, 2**16
+"""Batches, and labels, that are counted in one go: of small ones that costs a fraction of one by one."""
+
+MOST_COUNTS = 2**21
+"""Numbers kept of a loss; of more, as of a large vocabulary, every second batch is dropped."""
+
+
 @dataclass
 class Labels:
     """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
 
     Attributes:
         weighted: the loss was told weights of classes.
-        batches: (step, samples of each class, how many of these were recognized), of the counted batches.
     """
 
     weighted: bool = False
-    batches: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    _counted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
+    _numbers: int = 0
+
+    def add(self, step: int, label: Tensor, answer: Tensor, classes: int) -> None:
+        """A batch with the network's answers. Labels outside of the classes are left out, and batches of fractions."""
+        self._waiting.append((step, label.detach().flatten().clone(), answer.flatten(), classes))
+        self._numbers += label.numel()
+        if len(self._waiting) >= WAITING or self._numbers >= WAITING_LABELS:
+            self._count()
+
+    def counts(self, since: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the counted batches from step `since` on.
+
+        Returns:
+            their steps (batches), the samples of each class (batches, classes), and how many of these were recognized.
+        """
+        self._count()
+        classes = max((seen.shape[1] for _, seen, _ in self._counted), default=0)
+        none = np.zeros(0, int), *np.zeros((2, 0, classes), int)
+        chunks = [(steps, *(_widened(of, classes) for of in counts)) for steps, *counts in self._counted]
+        self._counted = [tuple(map(np.concatenate, zip(none, *chunks, strict=True)))]
+        steps, seen, right = self._counted[0]
+        later = steps >= since
+        return steps[later], seen[later], right[later]
 
     def totals(self, since: int = 0) -> tuple[Tensor, Tensor]:
         """Samples and recognized ones by class, from step `since` on."""
-        chosen = [(seen, right) for step, seen, right in self.batches if step >= since]
-        size = max((len(seen) for seen, _ in chosen), default=0)
-        sums = torch.zeros(2, size, dtype=torch.long)
-        for seen, right in chosen:
-            sums[0, : len(seen)] += seen
-            sums[1, : len(right)] += right
-        return sums[0], sums[1]
+        _, seen, right = self.counts(since)
+        return torch.from_numpy(seen.sum(0)), torch.from_numpy(right.sum(0))
 
     def entropy(self) -> float:
         """Of the classes, in nats: the loss of whoever knows their frequencies and nothing else."""
         counts, _ = self.totals()
         return float(torch.special.entr(counts / max(1, int(counts.sum()))).sum())
+
+    def _count(self) -> None:
+        """Count what waits."""
+        waiting, self._waiting, self._numbers = self._waiting, [], 0
+        for (classes, _), of in groupby(waiting, key=lambda batch: (batch[3], batch[1].dtype)):
+            steps, labels, answers, _ = zip(*of, strict=True)
+            number = np.repeat(np.arange(len(steps)), [label.numel() for label in labels])
+            label, answer = (torch.cat(v).to("cpu", torch.float64).numpy() for v in (labels, answers))
+            known = (label >= 0) & (label < classes)  # others as with ignore_index
+            at = (number * classes + np.where(known, label, 0)).astype(np.int64)
+            seen, right = (
+                np.bincount(at[chosen], minlength=len(steps) * classes).reshape(-1, classes)
+                for chosen in (known, known & (label == answer))
+            )
+            whole = np.bincount(number[label % 1 != 0], minlength=len(steps)) == 0
+            self._counted.append((np.array(steps)[whole], seen[whole], right[whole]))
+        if sum(seen.size for _, seen, _ in self._counted) > MOST_COUNTS:
+            self._counted = [tuple(v[::2] for v in chunk) for chunk in self._counted]
+
+
+def _widened(counts: np.ndarray, classes: int) -> np.ndarray:
+    more = classes - counts.shape[1]
+    return np.pad(counts, ((0, 0), (0, more))) if more else counts
 
 
 Histogram = tuple[int, float, float, list[int]]
@@ -208,25 +258,20 @@ class ActivationSeen:
 
     def see(self, step: int, output: Tensor) -> None:
         """Add one output."""
-        unit = 1 if output.ndim in (2, 4, 5) else output.ndim - 1
         every = min(len(output) // LEAST_ROWS, output.numel() // MOST_VALUES)
-        output = output[::every] if every > 1 else output
-        values, units = max(1, output.numel()), max(1, output.shape[unit])
-        others = [d for d in range(output.ndim) if d != unit]
-        wide = torch.promote_types(output.dtype, torch.float32)
-        self.sizes.append((step, float(torch.linalg.vector_norm(output, dtype=wide)) / values**0.5))
-        if self.kind == "relu":
-            living = torch.count_nonzero(output, others)
-            self._live(step, values // units, (living > 0).cpu())
-        elif self.kind in LIMITED:
-            edge = (output if self.kind == "tanh" else 2 * output - 1).abs() > EDGE
-            living = values // units - edge.sum(others)
+        see_all(step, [(self, output[::every] if every > 1 else output)])
+
+    def _add(self, step: int, output: Tensor, size: float, living: Tensor | None) -> None:
+        """An output: the root of its mean square; of its units, how many values were not zero, or not near a limit."""
+        values, units = max(1, output.numel()), 1 if living is None else max(1, len(living))
+        self.sizes.append((step, size))
+        if living is not None and self.kind == "relu":
+            self._live(step, values // units, living > 0)
+        elif living is not None:
             self.limits.append((step, 1 - int(living.sum()) / values))
-        else:
-            living = None
         if self.first is None or step >= 1.2 * self.last_at:
             self.last, self.last_at = _histogram(step, output), step
-            self.idle = None if living is None else 1 - living.cpu() * units / values
+            self.idle = None if living is None else 1 - living * units / values
             self.first = self.first or self.last
 
     def _live(self, step: int, count: int, mask: Tensor) -> None:
@@ -236,6 +281,23 @@ class ActivationSeen:
         if len(self.alive) > 64:
             joined = [(b[0], a[1] + b[1], a[2] | b[2]) for a, b in pairwise(self.alive)][::2]
             self.alive = joined if len(self.alive) % 2 == 0 else [*joined, self.alive[-1]]
+
+
+def see_all(step: int, of: list[tuple[ActivationSeen, Tensor]]) -> None:
+    """Add outputs of one kind and of the same sizes: in one go, for many are small."""
+    outputs, kind = torch.stack([output for _, output in of]), of[0][0].kind
+    unit = 2 if outputs.ndim in (3, 5, 6) else outputs.ndim - 1
+    others, all_of = [d for d in range(1, outputs.ndim) if d != unit], list(range(1, outputs.ndim))
+    wide, values = torch.promote_types(outputs.dtype, torch.float32), max(1, outputs[0].numel())
+    sizes = torch.linalg.vector_norm(outputs, dim=all_of, dtype=wide).tolist()
+    living: list[Tensor | None] = [None] * len(of)
+    if kind == "relu":
+        living = list(torch.count_nonzero(outputs, others).cpu())
+    elif kind in LIMITED:
+        far = (outputs if kind == "tanh" else 2 * outputs - 1).abs() <= EDGE
+        living = list(far.sum(others).cpu())
+    for (seen, output), size, alive in zip(of, sizes, living, strict=True):
+        seen._add(step, output, size / values**0.5, alive)
 
 
 @dataclass

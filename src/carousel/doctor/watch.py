@@ -12,7 +12,7 @@ import inspect
 import os
 import threading
 import types
-import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,8 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 from torch.jit._builtins import _get_builtin_table
-from torch.jit._trace import is_tracing
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 __all__ = ["LOSSES", "Listener", "Watch"]
@@ -133,6 +131,7 @@ class Watch:
 
     Args:
         listeners: the ones to tell, in this order; events that one has no method for are not its own.
+        failed: is given the exceptions that listeners raise, which go to the script otherwise.
 
     Example:
         >>> class Count:
@@ -146,25 +145,24 @@ class Watch:
         1
     """
 
-    def __init__(self, *listeners: Any):
+    def __init__(self, *listeners: Any, failed: Callable[[Exception], object] | None = None):
+        self._failed = failed
         self._tell = {
             name: [getattr(listener, name) for listener in listeners if hasattr(listener, name)] for name in EVENTS
         }
         self._undo: list[Callable[[], None]] = []
         self._local = threading.local()
         self._busy = False
-        self._skipped: nn.Module | None = None
-        self._deep = 0
+        self._skips = False  # in a call whose inside is of no interest
 
     def __enter__(self) -> Watch:
-        self._process, self._thread = os.getpid(), threading.get_ident()
+        self._thread = threading.get_ident()
+        ENTERED.add(self)
         self._undo += [
-            register_module_forward_pre_hook(self._enter).remove,
-            register_module_forward_hook(self._forward).remove,
             register_optimizer_step_pre_hook(self._before_step).remove,
             register_optimizer_step_post_hook(self._after_step).remove,
         ]
-        self._quiet()
+        self._patch(nn.Module, "__call__", self._module)  # global hooks take PyTorch's slow path
         for name in LOSSES:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
@@ -184,58 +182,40 @@ class Watch:
         while self._undo:
             self._undo.pop()()
 
-    def _quiet(self) -> None:
-        """Without us the script would not be warned of global hooks."""
-        warnings.filterwarnings("ignore", r"Using `torch.compile\(module\)` when there are global hooks")
-        ours = warnings.filters[0]
+    def forget(self, listener: object) -> None:
+        """Tell this one no more."""
+        for event, told in self._tell.items():
+            self._tell[event] = [tell for tell in told if getattr(tell, "__self__", self) is not listener]
 
-        def undo() -> None:
-            if ours in warnings.filters:
-                warnings.filters.remove(ours)  # pyright: ignore[reportAttributeAccessIssue]
-
-        self._undo.append(undo)
-
-    @property
-    def _awake(self) -> bool:
-        return (
-            threading.get_ident() == self._thread
-            and not self._busy
-            and os.getpid() == self._process
-            and not is_tracing()
-            and peek_interpreter_stack() is None  # as in vmap
-            and not torch._C._len_torch_dispatch_stack()  # it would see what the listeners do
-        )
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        if self._skipped is not None:
-            self._deep += module is self._skipped  # it calls itself
-        elif self._say("enter", module, torch.is_grad_enabled()):
-            self._skipped, self._deep = module, 0
-
-    def _forward(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._skipped is not None:
-            if module is not self._skipped:
-                return
-            if self._deep:
-                self._deep -= 1
-                return
-            self._skipped = None
-        self._say("forward", module, args, output)
+    def _module(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if self._skips or threading.get_ident() != self._thread:
+            return original(*args, **keywords)
+        self._skips = self._say("enter", args[0], torch.is_grad_enabled())
+        try:
+            output = original(*args, **keywords)
+        finally:
+            self._skips = False
+        self._say("forward", args[0], args[1:], output)
+        return output
 
     def _say(self, event: str, *args: Any) -> bool:
         """Tell all, and whether none of them wants to hear of what is inside.
 
         This is done for every module and function of a step: a few microseconds here are a tenth of a small network's.
         """
-        if torch.compiler.is_compiling() or not self._awake:
+        if self._busy or threading.get_ident() != self._thread or not _sees():
             return False
         self._busy, wanted, bored = True, torch.is_grad_enabled(), True
         try:
             with torch._C.DisableTorchFunction():  # modes are not to see what the listeners do
                 torch._C._set_grad_enabled(False)
                 try:
-                    for listener in self._tell[event]:
-                        bored = listener(*args) is False and bored
+                    for tell in self._tell[event]:
+                        bored = tell(*args) is False and bored
+                except Exception as error:
+                    if self._failed is None:
+                        raise
+                    self._failed(error)
                 finally:
                     torch._C._set_grad_enabled(wanted)
             return bored
@@ -243,7 +223,8 @@ class Watch:
             self._busy = False
 
     def _before_step(self, rule: torch.optim.Optimizer, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        self._skipped = None  # its call ended in an error that the script has caught
+        if torch.compiler.is_compiling():
+            return None
         closure = args[1] if len(args) > 1 else keywords.get("closure")
         self._local.told = not callable(closure)
         if not callable(closure):
@@ -261,6 +242,8 @@ class Watch:
         return args, {**keywords, "closure": with_gradients}
 
     def _after_step(self, rule: torch.optim.Optimizer, *_: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         self._tell_before_step(rule)
         self._say("after_step", rule)
 
@@ -305,7 +288,7 @@ class Watch:
     def _activation(
         self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
-        if self._skipped is not None or getattr(self._local, "inside", False):
+        if self._skips or getattr(self._local, "inside", False):
             return original(*args, **keywords)
         output = self._alone(original, args, keywords)
         if isinstance(output, Tensor):
@@ -341,7 +324,6 @@ class Watch:
     def _backward(
         self, name: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
-        self._skipped = None
         given = args[0] if args else keywords.get("tensors", keywords.get("outputs", ()))
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
         weights = args[1] if len(args) > 1 else keywords.get("grad_tensors")
@@ -352,6 +334,28 @@ class Watch:
         result = original(*args, **keywords)
         self._say("after_backward", roots)
         return result
+
+
+def _sees() -> bool:
+    """There are numbers to look at, and nothing that sees what listeners do."""
+    return not (
+        torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or peek_interpreter_stack() is not None  # as in vmap
+    )
+
+
+ENTERED: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def _asleep() -> None:
+    """In a forked process nothing is watched."""
+    for watch in ENTERED:
+        watch._thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_asleep)
 
 
 def _is_nothing(weights: Any) -> bool:

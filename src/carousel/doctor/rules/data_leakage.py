@@ -99,10 +99,10 @@ MOST_TRAINED, WORK = 4000, 2**27
 def findings(record: Record) -> list[Finding]:
     """Where a column of the input is the target, or rows of an evaluation were trained on."""
     found = []
+    record.samples.settle()
     if not any(fed.labelled for fed in record.samples.fed):
         found += _by_hand(record)
     for fed in record.samples.fed:
-        fed.close()
         for kind, rows in fed.labelled.items():
             said = _given_away(torch.cat([x for x, _ in rows]), torch.cat([y for _, y in rows])) if rows else None
             if said is not None:

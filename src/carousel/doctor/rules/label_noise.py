@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import median
 
 import torch
@@ -194,10 +193,10 @@ def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | N
 
 
 def _numbers(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
-    late = [sums for step, sums in record.answers.batches.get(kind, []) if step >= record.steps * 3 // 4]
+    late = [sums for step, *sums in record.answers.batches.get(kind, []) if step >= record.steps * 3 // 4]
     if not late:
         return None
-    answers, targets, both = (float(v) for v in torch.stack(late).sum(0))
+    answers, targets, both = map(sum, zip(*late, strict=True))
     if min(answers, targets) <= 0 or both <= 0:
         return None
     learned = both / math.sqrt(answers * targets)
@@ -238,21 +237,19 @@ def _none_above(scores: list[tuple[float, float]]) -> bool:
 
 def _learned(labels: Labels, since: int) -> tuple[float, float] | None:
     """Of the training data: the part of the room above the commonest class of each chunk, and the accuracy."""
-    right = common = total = 0
-    chunk, left = None, 0
-    for _, of in groupby((b for b in labels.batches if b[0] >= since), key=lambda b: b[0]):
-        for _, seen, good in of:
-            right, total = right + int(good.sum()), total + int(seen.sum())
-            chunk = seen if chunk is None or len(chunk) != len(seen) else chunk + seen
-            left += int(seen.sum())
-            if left >= CHUNK:
-                common, chunk, left = common + int(chunk.max()), None, 0
+    _, seen, right = labels.counts(since)
+    total, common, first, left = int(seen.sum()), 0, 0, 0
+    for at, samples in enumerate(seen.sum(1).tolist(), 1):
+        left += samples
+        if left >= CHUNK:
+            common, first, left = common + int(seen[first:at].sum(0).max()), at, 0
     counted = total - left
     if counted < LEAST or common >= counted:
         return None
     share = common / counted
-    learned = (right / total - share) / (1 - share)
-    return (learned, right / total) if learned >= LITTLE else None
+    accuracy = int(right.sum()) / total
+    learned = (accuracy - share) / (1 - share)
+    return (learned, accuracy) if learned >= LITTLE else None
 
 
 def _kappa(one: Agreement) -> tuple[float, float, float] | None:

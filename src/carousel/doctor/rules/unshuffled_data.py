@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
 import torch
 
 from ..findings import Finding
@@ -33,8 +33,8 @@ from ..tape import Tape
 CODE = "unshuffled-data"
 EXPLAINS = ("dead-relu", "overfitting", "underfitting")
 
-LEAST = 12
-"""Batches looked at."""
+LEAST, SAMPLES = 12, 8
+"""Batches looked at, and samples in each."""
 
 VARIETY = 0.6
 """Classes in a batch over those expected at random, which is 1 for shuffled batches but for chance; chosen."""
@@ -114,12 +114,19 @@ def _single(record: Record) -> list[Finding]:
 def _single_share(record: Record) -> float:
     """Of the batches, 0 where they are not those of one loss that tells classes apart, called once an update."""
     ((kind, labels), *others) = record.labels.items()
-    batches = [(step, seen) for step, seen, _ in labels.batches if int(seen.sum()) >= 8]
-    if others or kind not in ("cross_entropy", "nll_loss") or len(batches) < LEAST:
+    steps, seen = _large(labels)
+    if others or kind not in ("cross_entropy", "nll_loss") or len(steps) < LEAST:
         return 0.0
-    if len({step for step, _ in batches}) < len(batches) or int((labels.totals()[0] > 0).sum()) < CLASSES:
+    if (np.diff(steps) == 0).any() or (seen.sum(0) > 0).sum() < CLASSES:
         return 0.0
-    return fmean(int((seen > 0).sum()) == 1 for _, seen in batches)
+    return float(((seen > 0).sum(1) == 1).mean())
+
+
+def _large(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and classes of the batches that are large enough to tell a mixture."""
+    steps, seen, _ = labels.counts()
+    enough = seen.sum(1) >= SAMPLES
+    return steps[enough], seen[enough]
 
 
 def _said(found: Mixed, record: Record) -> str:
@@ -224,18 +231,16 @@ def _mix(lab: Lab) -> None:
 
 
 def _judge(kind: str, labels: Labels) -> Finding | None:
-    batches = [(step, seen) for step, seen, _ in labels.batches if int(seen.sum()) >= 8]
-    if len(batches) < LEAST:
+    steps, seen = _large(labels)
+    if len(steps) < LEAST:
         return None
-    totals, _ = labels.totals()
-    share = totals / totals.sum()
-    varieties = [float((seen > 0).sum()) / float((1 - (1 - share) ** int(seen.sum())).sum()) for _, seen in batches]
-    neighbors = [(a, b) for (i, a), (j, b) in pairwise(batches) if j == i + 1]
-    if len(neighbors) < LEAST // 2 or int((totals > 0).sum()) < 2:
+    share, samples = seen.sum(0) / seen.sum(), seen.sum(1, keepdims=True)
+    variety = ((seen > 0).sum(1) / (1 - (1 - share) ** samples).sum(1)).mean()
+    neighbors, commonest = np.diff(steps) == 1, seen.argmax(1)
+    if neighbors.sum() < LEAST // 2 or (share > 0).sum() < 2:
         return None
-    variety = sum(varieties) / len(varieties)
-    alike = sum(int(a.argmax()) == int(b.argmax()) for a, b in neighbors) / len(neighbors)
-    if variety > VARIETY or alike < max(ALIKE, 1.5 * float(share.max())):
+    alike = (np.diff(commonest) == 0)[neighbors].mean()
+    if variety > VARIETY or alike < max(ALIKE, 1.5 * share.max()):
         return None
     return Finding(
         CODE,
