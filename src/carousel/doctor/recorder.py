@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -22,9 +23,9 @@ CARRIERS = ("batch_norm", "instance_norm")
 
 TELLING = frozenset(
     "shape dtype device requires_grad ndim is_cpu is_cuda is_sparse is_leaf _version __len__ size numel stride dim "
-    "data_ptr is_contiguous is_floating_point".split()
+    "data_ptr is_contiguous is_floating_point backward requires_grad_ _set_grad_enabled".split()
 )
-"""Names of what is asked again and again, and leaves no trace on a tape."""
+"""Names of what is asked again and again, or noted otherwise, and leaves no trace on a tape."""
 
 TAPES = 40
 """Steps that are recorded, from the first."""
@@ -143,15 +144,15 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         keywords = kwargs or {}
-        if not self._on or self._busy or _tells(func) or (os.getpid(), threading.get_ident()) != self._home:
+        if not self._on or self._busy or _leaves_no_trace(func):
+            return func(*args, **keywords)
+        if (os.getpid(), threading.get_ident()) != self._home:
             return func(*args, **keywords)
         return self._recorded(func, args, keywords)
 
     def _recorded(self, function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call it, and note the call where it can matter for the gradients."""
         wanted = torch.is_grad_enabled()
-        if getattr(function, "__name__", "") in ("backward", "requires_grad_", "_set_grad_enabled"):
-            return function(*args, **keywords)
         if not (wanted or self._values):  # an evaluation between two updates
             return function(*args, **keywords)
         self._busy = True  # what it calls in turn is no call of its own
@@ -344,7 +345,8 @@ class Recorder(TorchFunctionMode):
         return any(isinstance(entry, Call) and any(slot == before for _, before in entry.changed) for entry in kept)
 
 
-def _tells(function: Callable[..., Any]) -> bool:
+@functools.lru_cache(4096)
+def _leaves_no_trace(function: Callable[..., Any]) -> bool:
     """Whether it says something about a tensor that is none itself."""
     name = getattr(function, "__name__", "")
     return (getattr(getattr(function, "__self__", None), "__name__", "") if name == "__get__" else name) in TELLING

@@ -9,7 +9,8 @@ Branches and numbers that the script took out of tensors with `item()` stay as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,12 +69,12 @@ class Call:
         """Whether it multiplies its first argument with a matrix or kernel."""
         return self.name in WEIGHING and bool(self.args) and isinstance(self.args[0], Slot)
 
-    @property
+    @functools.cached_property
     def inputs(self) -> list[Slot]:
         """The tensors that it is given."""
         return slots_in((self.args, self.keywords))
 
-    @property
+    @functools.cached_property
     def outputs(self) -> list[Slot]:
         """The tensors that it makes or changes."""
         return [*slots_in(self.result), *(after for after, _ in self.changed)]
@@ -257,23 +258,33 @@ class Custom:
 
 def slots_in(value: Any) -> list[Slot]:
     """All slots of nested containers."""
-    return [v for v in _leaves(value) if isinstance(v, Slot)]
+    found: list[Slot] = []
+    _gather(value, Slot, found)
+    return found
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    return [v for v in _leaves(value) if isinstance(v, Tensor)]
+    """All tensors of nested containers."""
+    found: list[Tensor] = []
+    _gather(value, Tensor, found)
+    return found
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
+def _gather(value: Any, kind: type, into: list[Any]) -> None:
+    if isinstance(value, kind):
+        into.append(value)
+    elif isinstance(value, list | tuple):
         for v in value:
-            yield from _leaves(v)
+            _gather(v, kind, into)
+    elif isinstance(value, dict):
+        for v in value.values():
+            _gather(v, kind, into)
     elif isinstance(value, slice):
-        yield from (value.start, value.stop, value.step)
-    else:
-        yield value
+        for v in (value.start, value.stop, value.step):
+            _gather(v, kind, into)
+
+
+CONTAINERS = (list, tuple, dict, slice)
 
 
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -291,7 +302,12 @@ def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _filled(value: Any, now: dict[int, Tensor]) -> Any:
-    return now[value.number] if isinstance(value, Slot) else mapped(value, lambda v: _filled(v, now))
+    kind = type(value)
+    if kind is Slot:
+        return now[value.number]
+    if kind is tuple:  # most are short, and this is done for every call of every replay
+        return tuple([_filled(v, now) for v in value])
+    return mapped(value, lambda v: _filled(v, now)) if isinstance(value, CONTAINERS) else value
 
 
 def _bind(pattern: Any, result: Any, now: dict[int, Tensor]) -> None:
