@@ -5,6 +5,8 @@
 - `--check`: the same scripts without the doctor: whether their labels are true.
 - `--overhead`: seconds of training and peak memory with the doctor over those without, on the originals.
 - `--advice`: the first advice applied to the faulty originals: how much of the mended twin's result it brings back.
+- `--set FOLDER`: other scripts, `scripts/*.py` and `labels.json` as in the open bench. A set that no one who writes
+  rules has read says how the doctor does on scripts that it was not made with; the first measurement of a set stays.
 - `--table`: what `python -m benchmarks.readme` puts into docs/doctor.md.
 
 Results go to `benchmarks/results/doctor.json`, those of `--check` to `doctor-labels.json`, each row as soon as it is
@@ -149,6 +151,36 @@ def check(of: list[Variant]) -> None:
     print(f"{len(wanted)} runs, {len(wrong)} whose label is not true")
 
 
+def other_set(folder: Path, jobs: int) -> None:
+    """Run the doctor on the scripts of a folder, and keep what came of it beside what came of earlier doctors."""
+    try:
+        held = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        texts = {name: (folder / "scripts" / name).read_text(encoding="utf-8") for name in held}
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{folder} is no set of scripts with their labels: {error}.") from error
+    rows: dict[str, Any] = {}
+    with _pool(jobs) as pool:
+        running = {pool.submit(runs.doctor, text): name for name, text in texts.items()}
+        for done in as_completed(running):
+            report, _, trouble = done.result()
+            name = running[done]
+            rows[name] = judged(report, held[name]) | {"trouble": trouble}
+            print(f"{name}: {_line(rows[name])}", flush=True)
+    of = totals(rows.values())
+    wrong = {
+        name: {"expect": row["expect"], "codes": row["codes"]} for name, row in sorted(rows.items()) if not row["right"]
+    }
+    results, shares = read(RESULTS), {key: of[key].to_dict() for key in ("recall", "precision", "clean")}
+    sets = results.setdefault("sets", {}).setdefault(folder.resolve().name, [])
+    sets.append({"tool": runs.tool(), "scripts": _digest(texts), "environment": _where(), **shares, "wrong": wrong})
+    write(RESULTS, results)
+    print("\n".join(f"{key}: {of[key]}" for key in shares))
+
+
+def _digest(texts: dict[str, str]) -> str:
+    return runs.sha("".join(f"{name}\n{text}" for name, text in sorted(texts.items())))
+
+
 def untrue(rows: dict[str, Any], keys: Iterable[str]) -> list[str]:
     """The variants among these whose label `--check` did not find true."""
     every = {v.key: v for v in variants()}
@@ -284,7 +316,20 @@ def markdown(results: dict[str, Any]) -> str:
         for way, of in over.items():
             for key, title in titles.items():
                 text += f"| {way}: {title} | {of[key]['median']:.2f} | {of[key]['worst']:.2f} |\n"
-    return text + (f"\n{_advice_table(held)}" if held else "")
+    return text + _set_table(results.get("sets", {})) + (f"\n{_advice_table(held)}" if held else "")
+
+
+def _set_table(sets: dict[str, list[dict[str, Any]]]) -> str:
+    if not sets:
+        return ""
+    lines = ["", "| set | doctor of commit | faults named | codes that are right | healthy runs without a finding |"]
+    lines.append("|---|---|---|---|---|")
+    for name, measured in sorted(sets.items()):
+        for number, row in enumerate(measured):
+            shares = (str(Share(row[key]["hits"], row[key]["of"])) for key in ("recall", "precision", "clean"))
+            first = ", at first sight" if not number else ""
+            lines.append(f"| {name} | {row['tool']}{first} | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _advice_table(rows: dict[str, Any]) -> str:
@@ -315,10 +360,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs of the bench at a time")
     parser.add_argument("--repeats", type=int, default=3, help="of each run whose time is taken")
     parser.add_argument("--fresh", action="store_true", help="forget what is measured")
+    parser.add_argument("--set", type=Path, metavar="FOLDER", help="run the doctor on these scripts instead")
     modes = parser.add_mutually_exclusive_group()
     for mode in ("check", "overhead", "advice", "table"):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, default="bench")
     options = parser.parse_args()
+    if options.set is not None:
+        other_set(options.set, options.jobs)
+        return
     of = chosen(options.only)
     if options.fresh:
         _forget(options.mode)

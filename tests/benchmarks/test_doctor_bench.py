@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,3 +237,29 @@ def test_overhead_is_the_median_of_pairs() -> None:
     found = part("doctor").ratios(rows)["doctor"]["training_s"]
     assert found == {"median": 2.5, "worst": 3, "of": 2}
     assert part("doctor").ratios({}) == {}
+
+
+def test_a_set_keeps_every_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doctor, said = part("doctor"), {"# a": ["lr-too-low"], "# b": [], "# c": ["bad-init"]}
+    held = {"1.py": "lr-too-low", "2.py": "overfitting", "3.py": None}
+    folder = tmp_path / "blind"
+    (folder / "scripts").mkdir(parents=True)
+    for name, text in zip(held, said, strict=True):
+        (folder / "scripts" / name).write_text(text)
+    labels = {name: {"expect": [code] if code else [], "accept": []} for name, code in held.items()}
+    (folder / "labels.json").write_text(json.dumps(labels))
+    monkeypatch.setattr(doctor, "RESULTS", tmp_path / "doctor.json")
+    monkeypatch.setattr(
+        doctor.runs, "doctor", lambda text: ({"findings": [finding(code) for code in said[text]]}, 1.0, "")
+    )
+    for _ in range(2):
+        doctor.other_set(folder, 2)
+    first, second = json.loads((tmp_path / "doctor.json").read_text())["sets"]["blind"]
+    assert (first["recall"]["hits"], first["recall"]["of"]) == (1, 2)
+    assert (first["clean"]["hits"], first["clean"]["of"]) == (0, 1)
+    assert first["wrong"]["2.py"] == {"expect": ["overfitting"], "codes": []}
+    table = doctor._set_table({"blind": [first, second]}).splitlines()
+    assert "at first sight | 1 of 2, 50%" in table[3]
+    assert "first sight" not in table[4]
+    with pytest.raises(SystemExit, match="no set of scripts"):
+        doctor.other_set(tmp_path, 1)
