@@ -211,8 +211,8 @@ def orthogonal() -> nn.Module:
     return net
 
 
-def echo(window: int, lag: int) -> Callable[[], None]:
-    """The bit that came `lag` steps before, in windows of a stream; the state is carried."""
+def echo(window: int, lag: int, *, carried: bool = True) -> Callable[[], None]:
+    """The bit that came `lag` steps before, in windows of a stream; the state is carried, or empty in each."""
 
     def train() -> None:
         net, head = nn.RNN(1, 24), nn.Linear(24, 1)
@@ -222,7 +222,7 @@ def echo(window: int, lag: int) -> Callable[[], None]:
         for number in range(120):
             x = 2 * bits[lag + number * window : lag + (number + 1) * window].unsqueeze(-1) - 1
             y = bits[number * window : (number + 1) * window]
-            out, state = net(x, None if state is None else state.detach())
+            out, state = net(x, None if state is None or not carried else state.detach())
             loss = F.binary_cross_entropy_with_logits(head(out).squeeze(-1), y)
             rule.zero_grad()
             loss.backward()
@@ -252,6 +252,37 @@ def loop(chunk: int, lag: int) -> Callable[[], None]:
                     rule.step()
 
     return train
+
+
+class Cell(nn.Module):
+    """A cell over the steps; its state is detached now and then, or forgotten at each."""
+
+    def __init__(self, *, cut: int = 1000, forgets: bool = False) -> None:
+        super().__init__()
+        self.cell, self.head, self.cut, self.forgets = nn.GRUCell(3, 32), nn.Linear(32, 3), cut, forgets
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, said = x.new_zeros(len(x), 32), []
+        for number, step in enumerate(x.unbind(1), 1):
+            state = self.cell(step, None if self.forgets else state)
+            said.append(state)
+            state = state.detach() if number % self.cut == 0 else state
+        return self.head(torch.stack(said).mean(0) if self.forgets else said[-1])
+
+
+def later(steps: int) -> tuple[Tensor, Tensor]:
+    """Of two symbols before noise, whether the second is the one that follows the first."""
+    a, b = torch.randint(3, (2, 400))
+    x = 0.3 * torch.randn(400, steps, 3)
+    x[:, 0] += 2.0 * F.one_hot(a, 3)
+    x[:, 2] += 2.0 * F.one_hot(b, 3)
+    return x, (b - a) % 3
+
+
+def counted() -> tuple[Tensor, Tensor]:
+    """How often the first symbol comes in noise: 0 or 1, or more often, or most often."""
+    which = torch.randint(3, (400, 6))
+    return 0.3 * torch.randn(400, 6, 3) + F.one_hot(which, 3), ((which == 0).sum(1) // 2).clamp_max(2)
 
 
 def falling(per_batch: bool) -> Callable[[], None]:
@@ -559,6 +590,13 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
+    "horizon-too-short, an empty state": lambda: echo(window=12, lag=7, carried=False),
+    "horizon-too-short, detached on its way": lambda: Run(
+        Cell(cut=5), *first_symbol(12, count=400), epochs=6, size=20, lr=1e-2
+    ),
+    "horizon-too-short, an empty state at each step": lambda: Run(
+        Cell(forgets=True), *later(6), epochs=8, size=20, lr=1e-2
+    ),
     "horizon-too-short, of samples": lambda: forecast(look=6),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
@@ -623,6 +661,9 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
+    "an empty state that loses little": lambda: echo(window=12, lag=1, carried=False),
+    "detached behind what matters": lambda: Run(Cell(cut=5), *last_symbol(10, doubt=0.3), epochs=2, size=20, lr=1e-2),
+    "each step by itself": lambda: Run(Cell(forgets=True), *counted(), epochs=8, size=20, lr=1e-2),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "a look far enough back": lambda: forecast(look=14),
     "batch first": lambda: swapped(True, "last"),
