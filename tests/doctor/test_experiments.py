@@ -476,6 +476,52 @@ def swapped(batch_first: bool, pick: str) -> Run:
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
 
 
+class Ends(nn.Module):
+    """Of the last states of two directions."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.rnn, self.head, self.how = nn.GRU(3, 24, bidirectional=True, batch_first=True), nn.Linear(48, 3), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, last = self.rnn(x)
+        return self.head(last.reshape(-1, 48) if self.how == "view" else last.transpose(0, 1).reshape(-1, 48))
+
+
+class Unsorted(nn.Module):
+    """Reads the longest sequences first, and says what it has to say in the order of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Reads("GRU", pick="mean", out=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x.abs().sum((1, 2)).argsort()
+        return self.net(x[order])[order.argsort()]
+
+
+class Flat(nn.Module):
+    """Scores of all steps and samples in one row, time first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 32), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x.transpose(0, 1))[0]).flatten(0, 1)
+
+
+def since(*, ordered: bool) -> Run:
+    """At each step: which symbol came one step before? The targets are in the order of the scores, or by samples."""
+    which = torch.randint(3, (400, 7))
+    before = which.roll(1, 1)
+
+    def loss(scores: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(scores, (y.T if ordered else y).reshape(-1))
+
+    return Run(Flat(), F.one_hot(which, 3).float(), before, loss=loss, epochs=4, size=20, lr=1e-2)
+
+
 def running(batch_first: bool) -> Run:
     """At each step: is the sum of the signs so far positive?"""
     x = torch.randn(900, 12, 1).sign()
@@ -602,6 +648,8 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
     "batch-time-swapped, each step": lambda: running(batch_first=False),
     "batch-time-swapped, view": lambda: Run(TimeFirst("view"), *first_symbol(9), epochs=3, size=20),
+    "batch-time-swapped, last states": lambda: Run(Ends("view"), *first_symbol(7), epochs=3, size=20),
+    "batch-time-swapped, targets": lambda: since(ordered=False),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
@@ -670,6 +718,9 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "mean over time": lambda: swapped(True, "mean"),
     "each step": lambda: running(batch_first=True),
     "a transpose": lambda: Run(TimeFirst("transpose"), *first_symbol(9), epochs=3, size=20),
+    "last states": lambda: Run(Ends("transpose"), *first_symbol(7), epochs=3, size=20),
+    "sorted and back": lambda: Run(Unsorted(), *first_symbol(7), epochs=3, size=20),
+    "targets in the order of the scores": lambda: since(ordered=True),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a curve, shuffled": lambda: curve(shuffle=True),

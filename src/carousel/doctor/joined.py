@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from .lab import Lab, far_below
-from .tape import Call, Slot, Tape, slots_in, tensors_in
+from .tape import Call, Change, Slot, Tape, slots_in, tensors_in
 from .through_time import CELLS, LAYERS, is_packed
 
-__all__ = ["UPDATES", "Joined", "cuts", "fresh", "joined"]
+__all__ = ["UPDATES", "Changed", "cuts", "fresh", "joined", "until_clear"]
 
 CALLS = 4
 """From zeros, that make a recurrence without memory: two or three may read a question and its answers."""
@@ -29,20 +29,12 @@ how many it is looked whether they suffice."""
 
 
 @dataclass(frozen=True)
-class Joined:
-    """The experiment: losses on held-out batches.
-
-    Attributes:
-        start: at the start.
-        after: the lowest with the states handed on.
-        updates: after so many updates.
-        apart: the lowest in as many updates of the step as it was.
-    """
+class Changed:
+    """The experiment: losses on held-out batches, at the start and, the lowest seen, after so many updates."""
 
     start: float
     after: float
     updates: int
-    apart: float
 
 
 def cuts(tape: Tape) -> list[Call]:
@@ -87,19 +79,8 @@ def fresh(tape: Tape) -> list[Call]:
 
 def joined(
     lab: Lab, which: Callable[[Tape], list[Call]], in_time: Callable[[], bool], end: float, most: int
-) -> Joined | None:
-    """Train with the states handed on, and as it was, until it is clear that the run was held up at `end`.
-
-    Args:
-        lab: of the run.
-        which: the calls that are changed, `cuts` or `fresh`.
-        in_time: whether there is time left.
-        end: the loss of the run at its end.
-        most: updates.
-
-    Returns:
-        None where that does not become clear.
-    """
+) -> Changed | None:
+    """Train with the states handed on, as `until_clear`; `which` tells the calls to change: `cuts` or `fresh`."""
     again = {id(call) for tape in lab.tapes for call in which(tape)}
     last: dict[Any, Any] = {}
 
@@ -116,20 +97,30 @@ def joined(
         last[key] = _state(call, result)
         return result
 
+    return until_clear(lab, change, in_time, end, most)
+
+
+def until_clear(lab: Lab, change: Change, in_time: Callable[[], bool], end: float, most: int) -> Changed | None:
+    """Train with some calls changed, until it is clear that the run was held up.
+
+    Args:
+        lab: of the run.
+        change: of the calls.
+        in_time: whether there is time left.
+        end: the best loss of the run.
+        most: updates.
+
+    Returns:
+        None where that does not become clear.
+    """
     lab.restore()
-    start, tapes = lab.held_out_loss(), lab.training_tapes
-    lowest, go_on = [start, start], [lab.from_here(), lab.from_here()]
-    for number in range(0, most, EVERY):
-        for way, changed in enumerate((change, None)):
-            go_on[way]()
-            for tape in range(number, number + EVERY):
-                if not in_time():
-                    return None
-                lab.update(tapes[tape % len(tapes)], changed)
-            lowest[way] = min(lowest[way], lab.held_out_loss(changed))
-            go_on[way] = lab.from_here()
-        if far_below(start, lowest[0], min(end, lowest[1])):
-            return Joined(start, lowest[0], number + EVERY, lowest[1])
+    start, tapes = lab.held_out_loss(change), lab.training_tapes
+    for number in range(most):
+        if not in_time():
+            return None
+        lab.update(tapes[number % len(tapes)], change)
+        if (number + 1) % EVERY == 0 and far_below(start, loss := lab.held_out_loss(change), end):
+            return Changed(start, loss, number + 1)
     return None
 
 

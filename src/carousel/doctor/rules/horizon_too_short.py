@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..joined import UPDATES, Joined, cuts, fresh, joined
+from ..joined import UPDATES, Changed, cuts, fresh, joined
 from ..lab import Lab
 from ..pairs import targets
 from ..record import Record
@@ -48,7 +48,7 @@ FEW = 10
 UNREACHED = 0.25
 """Of the positions in a window that begins with an empty state: those for which the input that matters lies before."""
 
-SHARE = 0.5
+SHARE = 0.7
 """Of the time left for experiments: where this one says nothing, others may."""
 
 
@@ -121,7 +121,7 @@ def _of_emptied(found: Lags) -> Finding:
 
 def _interrupted(lab: Lab, record: Record) -> list[Finding]:
     """Of a state that is detached on its way, or forgotten from call to call."""
-    end, most = record.last_loss(), min(UPDATES, record.steps)
+    end, most = record.lowest_loss(), min(UPDATES, record.steps)
     for name, which, what, without, fix in (
         (
             "detached inside",
@@ -143,7 +143,7 @@ def _interrupted(lab: Lab, record: Record) -> list[Finding]:
         if not calls:
             continue
         work = partial(joined, lab, which, end=end, most=most)
-        found: Joined | None = lab.ask(name, work, SHARE)
+        found: Changed | None = lab.ask(name, work, SHARE)
         if found is None:
             continue
         return [
@@ -152,8 +152,8 @@ def _interrupted(lab: Lab, record: Record) -> list[Finding]:
                 "error",
                 f"the state, {len(calls)} times in a step of training",
                 f"{what}. From the same start, {found.updates} updates {without} brought the loss from "
-                f"{found.start:.3g} to {found.after:.3g} (on batches that were held out), and as many as it is to "
-                f"{found.apart:.3g}; the run, after {record.steps} updates, was at {end:.3g}.",
+                f"{found.start:.3g} to {found.after:.3g} (on batches that were held out); the run, in {record.steps} "
+                f"updates, came to {end:.3g}.",
                 fix,
             )
         ]
