@@ -7,6 +7,7 @@ the same weights, and calls of one recurrent layer that are all given a state of
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .lab import Lab, far_below
+from .lab import MEANINGFUL, Lab, far_below
 from .tape import Call, Change, Slot, Tape, slots_in, tensors_in
 from .through_time import CELLS, LAYERS, is_packed
 
-__all__ = ["UPDATES", "Changed", "cuts", "fresh", "joined", "until_clear"]
+__all__ = ["Changed", "cuts", "fresh", "joined", "until_clear"]
 
 CALLS = 4
 """From zeros, that make a recurrence without memory: two or three may read a question and its answers."""
@@ -78,7 +79,7 @@ def fresh(tape: Tape) -> list[Call]:
 
 
 def joined(
-    lab: Lab, which: Callable[[Tape], list[Call]], in_time: Callable[[], bool], end: float, most: int
+    lab: Lab, which: Callable[[Tape], list[Call]], in_time: Callable[[], bool], run: list[float], end: float
 ) -> Changed | None:
     """Train with the states handed on, as `until_clear`; `which` tells the calls to change: `cuts` or `fresh`."""
     again = {id(call) for tape in lab.tapes for call in which(tape)}
@@ -97,30 +98,35 @@ def joined(
         last[key] = _state(call, result)
         return result
 
-    return until_clear(lab, change, in_time, end, most)
+    return until_clear(lab, change, in_time, run, end)
 
 
-def until_clear(lab: Lab, change: Change, in_time: Callable[[], bool], end: float, most: int) -> Changed | None:
-    """Train with some calls changed, until it is clear that the run was held up.
+def until_clear(lab: Lab, change: Change, in_time: Callable[[], bool], run: list[float], end: float) -> Changed | None:
+    """Train with some calls changed, until it is clear that the run was held up, or was ahead of that.
 
     Args:
         lab: of the run.
         change: of the calls.
         in_time: whether there is time left.
-        end: the best loss of the run.
-        most: updates.
+        run: its losses, update by update.
+        end: its best loss.
 
     Returns:
         None where that does not become clear.
     """
     lab.restore()
     start, tapes = lab.held_out_loss(change), lab.training_tapes
-    for number in range(most):
+    for number in range(min(UPDATES, len(run))):
         if not in_time():
             return None
         lab.update(tapes[number % len(tapes)], change)
-        if (number + 1) % EVERY == 0 and far_below(start, loss := lab.held_out_loss(change), end):
+        if (number + 1) % EVERY:
+            continue
+        loss = lab.held_out_loss(change)
+        if far_below(start, loss, end):
             return Changed(start, loss, number + 1)
+        if loss > (1 + MEANINGFUL) * statistics.median(run[number + 1 - EVERY // 2 : number + 1]):
+            return None
     return None
 
 

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..joined import UPDATES as MOST
 from ..joined import Changed, until_clear
 from ..lab import UPDATES, Lab, far_below
 from ..pairs import target_of
@@ -137,7 +136,7 @@ def _in_other_order(lab: Lab, record: Record, parts: Parts) -> list[Finding]:
     steps, samples, end = parts.steps, parts.samples, record.lowest_loss()
     if record.steps < UPDATES or not all(_is_flat(tape, steps * samples) for tape in lab.tapes):
         return []
-    targets = {id(found[0]) for tape in lab.tapes if (found := target_of(tape)) is not None}
+    targets = {id(of[0]) for of in map(target_of, lab.tapes) if of is not None}
     sizes = (steps, samples) if parts.batch_first else (samples, steps)
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -146,8 +145,8 @@ def _in_other_order(lab: Lab, record: Record, parts: Parts) -> list[Finding]:
         ordered = args[1].unflatten(0, sizes).transpose(0, 1).flatten(0, 1)
         return call.function(args[0], ordered, *args[2:], **keywords)
 
-    most = min(MOST, record.steps)
-    found: Changed | None = lab.ask("order", lambda in_time: until_clear(lab, change, in_time, end, most), TIME)
+    run = [loss for _, loss in record.course()]
+    found: Changed | None = lab.ask("order", lambda in_time: until_clear(lab, change, in_time, run, end), TIME)
     if found is None:
         return []
     return [

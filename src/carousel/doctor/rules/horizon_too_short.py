@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
-from ..joined import UPDATES, Changed, cuts, fresh, joined
+from ..joined import Changed, cuts, fresh, joined
 from ..lab import Lab
 from ..pairs import targets
 from ..record import Record
@@ -121,7 +121,7 @@ def _of_emptied(found: Lags) -> Finding:
 
 def _interrupted(lab: Lab, record: Record) -> list[Finding]:
     """Of a state that is detached on its way, or forgotten from call to call."""
-    end, most = record.lowest_loss(), min(UPDATES, record.steps)
+    end, run = record.lowest_loss(), [loss for _, loss in record.course()]
     for name, which, what, without, fix in (
         (
             "detached inside",
@@ -142,7 +142,7 @@ def _interrupted(lab: Lab, record: Record) -> list[Finding]:
         calls = which(lab.tapes[0])
         if not calls:
             continue
-        work = partial(joined, lab, which, end=end, most=most)
+        work = partial(joined, lab, which, run=run, end=end)
         found: Changed | None = lab.ask(name, work, SHARE)
         if found is None:
             continue
