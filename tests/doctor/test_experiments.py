@@ -285,6 +285,25 @@ def counted() -> tuple[Tensor, Tensor]:
     return 0.3 * torch.randn(400, 6, 3) + F.one_hot(which, 3), ((which == 0).sum(1) // 2).clamp_max(2)
 
 
+def chunks(size: int, lag: int, *, carried: bool) -> Callable[[], None]:
+    """The symbol that came `lag` steps before, by a cell, with one loss for the steps of a chunk."""
+
+    def train() -> None:
+        cell, head = nn.GRUCell(3, 32), nn.Linear(32, 3)
+        rule = torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=1e-2)
+        symbols, state = torch.randint(3, (16, size * 80 + lag)), torch.zeros(16, 32)
+        for begin in range(lag, size * 80 + lag, size):
+            state, said = state.detach() if carried else torch.zeros(16, 32), []
+            for step in range(begin, begin + size):
+                state = cell(F.one_hot(symbols[:, step], 3).float(), state)
+                said.append(head(state))
+            rule.zero_grad()
+            F.cross_entropy(torch.stack(said, 2), symbols[:, begin - lag : begin - lag + size]).backward()
+            rule.step()
+
+    return train
+
+
 def falling(per_batch: bool) -> Callable[[], None]:
     """A schedule in epochs, stepped once an epoch or once a batch."""
 
@@ -637,6 +656,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
     "horizon-too-short, an empty state": lambda: echo(window=12, lag=7, carried=False),
+    "horizon-too-short, an empty state of a cell": lambda: chunks(size=8, lag=5, carried=False),
     "horizon-too-short, detached on its way": lambda: Run(
         Cell(cut=5), *first_symbol(12, count=400), epochs=6, size=20, lr=1e-2
     ),
@@ -709,6 +729,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
+    "a state of a cell that is carried": lambda: chunks(size=8, lag=1, carried=True),
     "an empty state that loses little": lambda: echo(window=12, lag=1, carried=False),
     "detached behind what matters": lambda: Run(Cell(cut=5), *last_symbol(10, doubt=0.3), epochs=2, size=20, lr=1e-2),
     "each step by itself": lambda: Run(Cell(forgets=True), *counted(), epochs=8, size=20, lr=1e-2),

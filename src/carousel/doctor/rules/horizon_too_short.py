@@ -363,6 +363,10 @@ def _loop(tape: Tape) -> Window | None:
         return None
     told = torch.tensor([step + 1 in targets for step in range(len(steps))])
     y = torch.stack([y for _, y in targets.values()])
+    if not y.is_floating_point() and y.shape[2] > 1:  # classes of all steps at once (batch, time)
+        if y.shape[0] > 1 or y.shape[2] != len(steps):
+            return None
+        y, told = y.permute(2, 1, 0), torch.ones_like(told)
     return Window(next(iter(targets.values()))[0], torch.stack(steps), y, told, begins)
 
 
