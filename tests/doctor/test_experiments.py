@@ -211,8 +211,8 @@ def orthogonal() -> nn.Module:
     return net
 
 
-def echo(window: int, lag: int) -> Callable[[], None]:
-    """The bit that came `lag` steps before, in windows of a stream; the state is carried."""
+def echo(window: int, lag: int, *, carried: bool = True) -> Callable[[], None]:
+    """The bit that came `lag` steps before, in windows of a stream; the state is carried, or empty in each."""
 
     def train() -> None:
         net, head = nn.RNN(1, 24), nn.Linear(24, 1)
@@ -222,7 +222,7 @@ def echo(window: int, lag: int) -> Callable[[], None]:
         for number in range(120):
             x = 2 * bits[lag + number * window : lag + (number + 1) * window].unsqueeze(-1) - 1
             y = bits[number * window : (number + 1) * window]
-            out, state = net(x, None if state is None else state.detach())
+            out, state = net(x, None if state is None or not carried else state.detach())
             loss = F.binary_cross_entropy_with_logits(head(out).squeeze(-1), y)
             rule.zero_grad()
             loss.backward()
@@ -250,6 +250,56 @@ def loop(chunk: int, lag: int) -> Callable[[], None]:
                     rule.zero_grad()
                     torch.stack(losses).mean().backward()
                     rule.step()
+
+    return train
+
+
+class Cell(nn.Module):
+    """A cell over the steps; its state is detached now and then, or forgotten at each."""
+
+    def __init__(self, *, cut: int = 1000, forgets: bool = False) -> None:
+        super().__init__()
+        self.cell, self.head, self.cut, self.forgets = nn.GRUCell(3, 32), nn.Linear(32, 3), cut, forgets
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, said = x.new_zeros(len(x), 32), []
+        for number, step in enumerate(x.unbind(1), 1):
+            state = self.cell(step, None if self.forgets else state)
+            said.append(state)
+            state = state.detach() if number % self.cut == 0 else state
+        return self.head(torch.stack(said).mean(0) if self.forgets else said[-1])
+
+
+def later(steps: int) -> tuple[Tensor, Tensor]:
+    """Of two symbols before noise, whether the second is the one that follows the first."""
+    a, b = torch.randint(3, (2, 400))
+    x = 0.3 * torch.randn(400, steps, 3)
+    x[:, 0] += 2.0 * F.one_hot(a, 3)
+    x[:, 2] += 2.0 * F.one_hot(b, 3)
+    return x, (b - a) % 3
+
+
+def counted() -> tuple[Tensor, Tensor]:
+    """How often the first symbol comes in noise: 0 or 1, or more often, or most often."""
+    which = torch.randint(3, (400, 6))
+    return 0.3 * torch.randn(400, 6, 3) + F.one_hot(which, 3), ((which == 0).sum(1) // 2).clamp_max(2)
+
+
+def chunks(size: int, lag: int, *, carried: bool) -> Callable[[], None]:
+    """The symbol that came `lag` steps before, by a cell, with one loss for the steps of a chunk."""
+
+    def train() -> None:
+        cell, head = nn.GRUCell(3, 32), nn.Linear(32, 3)
+        rule = torch.optim.Adam([*cell.parameters(), *head.parameters()], lr=1e-2)
+        symbols, state = torch.randint(3, (16, size * 80 + lag)), torch.zeros(16, 32)
+        for begin in range(lag, size * 80 + lag, size):
+            state, said = state.detach() if carried else torch.zeros(16, 32), []
+            for step in range(begin, begin + size):
+                state = cell(F.one_hot(symbols[:, step], 3).float(), state)
+                said.append(head(state))
+            rule.zero_grad()
+            F.cross_entropy(torch.stack(said, 2), symbols[:, begin - lag : begin - lag + size]).backward()
+            rule.step()
 
     return train
 
@@ -445,6 +495,52 @@ def swapped(batch_first: bool, pick: str) -> Run:
     return Run(Reads("GRU", batch_first=batch_first, pick=pick, out=3), *first_symbol(9), epochs=3, size=20)
 
 
+class Ends(nn.Module):
+    """Of the last states of two directions."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.rnn, self.head, self.how = nn.GRU(3, 24, bidirectional=True, batch_first=True), nn.Linear(48, 3), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, last = self.rnn(x)
+        return self.head(last.reshape(-1, 48) if self.how == "view" else last.transpose(0, 1).reshape(-1, 48))
+
+
+class Unsorted(nn.Module):
+    """Reads the longest sequences first, and says what it has to say in the order of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Reads("GRU", pick="mean", out=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = x.abs().sum((1, 2)).argsort()
+        return self.net(x[order])[order.argsort()]
+
+
+class Flat(nn.Module):
+    """Scores of all steps and samples in one row, time first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 32), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x.transpose(0, 1))[0]).flatten(0, 1)
+
+
+def since(*, ordered: bool) -> Run:
+    """At each step: which symbol came one step before? The targets are in the order of the scores, or by samples."""
+    which = torch.randint(3, (400, 7))
+    before = which.roll(1, 1)
+
+    def loss(scores: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(scores, (y.T if ordered else y).reshape(-1))
+
+    return Run(Flat(), F.one_hot(which, 3).float(), before, loss=loss, epochs=4, size=20, lr=1e-2)
+
+
 def running(batch_first: bool) -> Run:
     """At each step: is the sum of the signs so far positive?"""
     x = torch.randn(900, 12, 1).sign()
@@ -559,11 +655,21 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "lr-too-high, over time": lambda: rolled_out(dt=0.1, steps=20, lr=5.0),
     "horizon-too-short": lambda: echo(window=4, lag=7),
     "horizon-too-short, inside a loop": lambda: loop(chunk=4, lag=7),
+    "horizon-too-short, an empty state": lambda: echo(window=12, lag=7, carried=False),
+    "horizon-too-short, an empty state of a cell": lambda: chunks(size=8, lag=5, carried=False),
+    "horizon-too-short, detached on its way": lambda: Run(
+        Cell(cut=5), *first_symbol(12, count=400), epochs=6, size=20, lr=1e-2
+    ),
+    "horizon-too-short, an empty state at each step": lambda: Run(
+        Cell(forgets=True), *later(6), epochs=8, size=20, lr=1e-2
+    ),
     "horizon-too-short, of samples": lambda: forecast(look=6),
     "batch-time-swapped": lambda: swapped(False, "last"),
     "batch-time-swapped, mean": lambda: swapped(False, "mean"),
     "batch-time-swapped, each step": lambda: running(batch_first=False),
     "batch-time-swapped, view": lambda: Run(TimeFirst("view"), *first_symbol(9), epochs=3, size=20),
+    "batch-time-swapped, last states": lambda: Run(Ends("view"), *first_symbol(7), epochs=3, size=20),
+    "batch-time-swapped, targets": lambda: since(ordered=False),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
@@ -623,12 +729,19 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "rectifiers by hand": lambda: adding(spread=0.002, lr=3e-3),
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
     "a window that is long enough": lambda: echo(window=24, lag=3),
+    "a state of a cell that is carried": lambda: chunks(size=8, lag=1, carried=True),
+    "an empty state that loses little": lambda: echo(window=12, lag=1, carried=False),
+    "detached behind what matters": lambda: Run(Cell(cut=5), *last_symbol(10, doubt=0.3), epochs=2, size=20, lr=1e-2),
+    "each step by itself": lambda: Run(Cell(forgets=True), *counted(), epochs=8, size=20, lr=1e-2),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "a look far enough back": lambda: forecast(look=14),
     "batch first": lambda: swapped(True, "last"),
     "mean over time": lambda: swapped(True, "mean"),
     "each step": lambda: running(batch_first=True),
     "a transpose": lambda: Run(TimeFirst("transpose"), *first_symbol(9), epochs=3, size=20),
+    "last states": lambda: Run(Ends("transpose"), *first_symbol(7), epochs=3, size=20),
+    "sorted and back": lambda: Run(Unsorted(), *first_symbol(7), epochs=3, size=20),
+    "targets in the order of the scores": lambda: since(ordered=True),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a curve, shuffled": lambda: curve(shuffle=True),

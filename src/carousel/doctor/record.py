@@ -445,6 +445,13 @@ class Record:
         last = statistics.median(values[-max(5, len(values) // 10) :]) if values else math.inf
         return last if math.isfinite(last) else math.inf
 
+    def lowest_loss(self) -> float:
+        """The lowest median of a tenth of the run, infinite where there is none."""
+        values = [value for _, value in self.course()]
+        size = max(5, len(values) // 10)
+        medians = [statistics.median(values[i : i + size]) for i in range(0, len(values) - size + 1, size)]
+        return min([m for m in medians if math.isfinite(m)], default=math.inf)
+
     def has_learned(self) -> bool:
         """The loss is positive, and less than a twentieth of what it was in the first ten updates, or of chance."""
         if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.labels.values()):

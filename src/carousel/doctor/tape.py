@@ -22,6 +22,7 @@ __all__ = [
     "RECURRENT",
     "Backward",
     "Call",
+    "Change",
     "Custom",
     "Shaping",
     "Slot",
