@@ -21,6 +21,7 @@ __all__ = [
     "RECURRENT",
     "Backward",
     "Call",
+    "Change",
     "Custom",
     "Shaping",
     "Slot",

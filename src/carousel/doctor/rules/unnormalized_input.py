@@ -37,7 +37,8 @@ TARGETS = 10.0
 """Root mean square of the targets of a regression: outputs begin at about 1."""
 
 SPREAD = 20.0
-"""Of the largest feature over that of the middle one: their weights would need as different learning rates."""
+"""Of the largest feature, over the standard deviation of the middle one: what tells samples apart is small beside what
+they all share, as where features lie far from zero, or were standardized row by row."""
 
 GROSS, TIMES, BETTER = 100.0, 4, 0.9
 """With inputs so large it is enough that the experiment gets further than the run with so many times the updates."""
@@ -54,7 +55,7 @@ class Standardized:
         start: the held-out loss at the start, with standardized inputs.
         after: behind the updates, the best of the learning rates.
         largest: root mean square of the largest feature.
-        spread: that over the median of the features.
+        spread: that over the median of the features' standard deviations; of targets, their variance.
     """
 
     start: float
@@ -136,8 +137,8 @@ def _inputs(record: Record) -> list[Finding]:
             "error",
             "the inputs of the network",
             f"The root mean square of the largest input feature is {found.largest:.3g}, {found.spread:.3g} times the "
-            f"median of the features. With every feature standardized, {UPDATES} updates from the same "
-            f"start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
+            f"median of the features' standard deviations. With every feature standardized, {UPDATES} updates from the "
+            f"same start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
             f"{record.steps} updates, was at {end:.3g}.",
             "Standardize each feature with the mean and standard deviation of the training data: x = (x - mean) / std, "
             "the same numbers for all other data; or begin the network with nn.BatchNorm1d.",
@@ -153,7 +154,7 @@ def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     mean, std = features.mean(0), features.std(0)
     sizes = features.square().mean(0).sqrt()
     largest = float(sizes.max())
-    spread = largest / max(1e-12, float(sizes[sizes > 0].median())) if largest else 1.0
+    spread = largest / float(std[std > 0].median()) if bool((std > 0).any()) else 1.0
     if not bool(features.isfinite().all()) or (SMALL < largest <= LARGE and spread <= SPREAD):
         return None
 
