@@ -172,9 +172,10 @@ def _one_sided(record: Record) -> list[Finding]:
     lab = record.lab
     if lab is None or record.steps < UPDATES or record.has_learned():
         return []
-    scales = {number: (layer.name, layer.scale) for number, layer in record.layers.items()} | _by_hand(record)
-    scales |= _of_recurrent(record)
-    known = {id(p): (p, start.float()) for p, start in lab.weights if scales.get(id(p), ("", 0.0))[1]}
+    begun = {number: (layer.name, layer.scale) for number, layer in record.layers.items()}
+    begun |= _by_hand(record) | _of_recurrent(record)
+    scales = {number: (name, scale) for number, (name, scale) in begun.items() if scale}
+    known = {id(p): (p, start.float()) for p, start in lab.weights if id(p) in scales}
     leans = {number: float(start.mean() / start.square().mean().sqrt()) for number, (_, start) in known.items()}
     centered = {
         number: ((start - start.mean()) / start.std() * start.square().mean().sqrt() / scales[number][1]).to(p.dtype)
@@ -187,14 +188,14 @@ def _one_sided(record: Record) -> list[Finding]:
     end = record.last_loss()
     if found is None or not far_below(found.start, found.after, end):
         return []
-    first, begun = scales[next(iter(centered))][0], known[next(iter(centered))][1]
+    first, numbers = scales[next(iter(centered))][0], known[next(iter(centered))][1]
     return [
         Finding(
             CODE,
             "error",
             ", ".join(scales[number][0] for number in list(centered)[:3]),
             f"The weights of {len(centered)} of {len(known)} layers began nearly all with the same sign ({first}: mean "
-            f"{float(begun.mean()):.2g}, standard deviation {float(begun.std()):.2g}). With their mean taken off, and "
+            f"{float(numbers.mean()):.2g}, deviation {float(numbers.std()):.2g}). With their mean taken off, and "
             f"of the size of He's initialization, the same numbers bring the loss from {found.start:.3g} to "
             f"{found.after:.3g} in {UPDATES} updates (on batches that were held out); the run, after {record.steps} "
             f"updates, was at {end:.3g}.",

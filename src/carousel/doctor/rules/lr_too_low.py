@@ -96,7 +96,7 @@ def _fell(record: Record, at: int, what: str) -> Finding:
 def _experiment(lab: Lab, in_time: Callable[[], bool]) -> Resumed | None:
     """The mean of the last of some looks: a large learning rate is restless."""
     back, now, tapes = lab.from_here(), lab.held_out_loss(), lab.training_tapes
-    back()
+    back(1.0)
     lab.set_rates()
     losses = list[float]()
     for number in range(LONGER):

@@ -43,6 +43,8 @@ they all share, as where features lie far from zero, or were standardized row by
 GROSS, TIMES, BETTER = 100.0, 4, 0.9
 """With inputs so large it is enough that the experiment gets further than the run with so many times the updates."""
 
+JOINING = ("cat", "concat")
+
 FACTORS = (1.0, 10.0, 100.0)
 """Of the learning rate: a small one may have been chosen to survive the inputs."""
 
@@ -159,6 +161,12 @@ def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
         return None
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if call.name in JOINING:
+            parts = [
+                ((t - mean) / std.clamp_min(1e-8)).to(t.dtype) if _is_data(call, t) and t.shape[-1] == len(mean) else t
+                for t in args[0]
+            ]
+            return call.function(parts, *args[1:], **keywords)
         if not call.weighs or args[0].requires_grad or not args[0].is_floating_point():
             return None
         at = _axis(call, args[0])
@@ -177,6 +185,14 @@ def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     return Standardized(start, best, largest, spread)
 
 
+def _is_data(call: Call, t: Any) -> bool:
+    """Whether features are joined, along the last axis, to what depends on a parameter, as an embedding."""
+    if not isinstance(t, Tensor) or t.requires_grad or not t.is_floating_point() or t.ndim < 2:
+        return False
+    axis = call.args[1] if len(call.args) > 1 else call.keywords.get("dim", call.keywords.get("axis", 0))
+    return axis in (-1, t.ndim - 1)
+
+
 def _features(lab: Lab) -> Tensor | None:
     """The inputs as rows, of the kind of which there are most."""
     rows: dict[int, list[Tensor]] = {}
@@ -187,6 +203,10 @@ def _features(lab: Lab) -> Tensor | None:
                 x = given[call.args[0].number]
                 x = x.movedim(_axis(call, x), -1).flatten(0, -2).float()
                 rows.setdefault(x.shape[1], []).append(x)
+            if call.name in JOINING:
+                joined = [tape.given.get(slot.number) for slot in call.inputs]
+                for x in [x for x in joined if x is not None and _is_data(call, x)]:
+                    rows.setdefault(x.shape[-1], []).append(x.flatten(0, -2).float())
     return torch.cat(max(rows.values(), key=len)) if rows else None
 
 
