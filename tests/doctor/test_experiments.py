@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from carousel.doctor.lab import Lab
 from carousel.doctor.rules import AHEAD
 
 from . import test_rules
-from .test_rules import Run, apart, blobs, codes, hard, misaligned, mlp, scaled
+from .test_rules import Run, apart, blobs, codes, cross_entropy, hard, misaligned, mlp, scaled
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot copy a process")
 
@@ -47,6 +48,11 @@ def bent() -> tuple[Tensor, Tensor]:
     """Mostly a line, and a part that is none."""
     x = torch.randn(900, 8)
     return x, x[:, :1] + x[:, 1:2] + 0.7 * x[:, 2:3].abs()
+
+
+def bumps() -> tuple[Tensor, Tensor]:
+    x = torch.randn(900, 8)
+    return x, torch.sin(2 * x[:, :1]) + x[:, 1:2].abs()
 
 
 def mixed() -> Tensor:
@@ -322,6 +328,62 @@ def falling(per_batch: bool) -> Callable[[], None]:
                 schedule.step()
 
     return train
+
+
+def decaying(x: Tensor, y: Tensor, net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+    """A learning rate that falls by the batch, to nothing in the first third of the run."""
+
+    def train() -> None:
+        rule = torch.optim.Adam(net.parameters(), lr=4e-3)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(rule, 0.9)
+        for _ in range(8):
+            for batch in torch.randperm(len(x)).split(30):
+                rule.zero_grad()
+                loss(net(x[batch]), y[batch]).backward()
+                rule.step()
+                schedule.step()
+
+    return train
+
+
+def one_sided(net: nn.Module, std: float = 1.0) -> nn.Module:
+    """Weights above zero."""
+    for p in net.parameters():
+        if p.ndim > 1:
+            nn.init.uniform_(p, 0.0, std * 2 / p.shape[1] ** 0.5)
+    return net
+
+
+def relus(*sizes: int) -> nn.Sequential:
+    pairs = itertools.pairwise((8, *sizes))
+    return nn.Sequential(*(m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())))[:-1]
+
+
+def row_by_row(x: Tensor, y: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Each row by itself of mean 0 and standard deviation 1; the last feature is far above all others, or is not."""
+    x = torch.cat([x[:, :7], level + x[:, 7:]], 1)
+    return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True), y
+
+
+class WithCodes(nn.Module):
+    """A table for the codes in the last column, joined to the other columns as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.net = nn.Embedding(10, 4), nn.Sequential(nn.Linear(11, 64), nn.ReLU(), nn.Linear(64, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.cat([self.table(x[:, 7].long()), x[:, :7]], 1))
+
+
+def coded(scale: float) -> Run:
+    x, y = blobs(900)
+    x = torch.cat([scale * (x[:, :1] + 2), x[:, 1:7], torch.randint(10, (900, 1)).float()], 1)
+    return Run(WithCodes(), x, y, epochs=6, lr=1e-3)
+
+
+def written_out(scores: Tensor, y: Tensor) -> Tensor:
+    return ((scores - y) ** 2).mean()
 
 
 def heavy(momentum: float, lr: float) -> Callable[[], None]:
@@ -636,8 +698,12 @@ FAULTS: dict[str, Callable[[], Any]] = {
         size=20,
         lr=1e-3,
     ),
+    "too-deep-plain, by small steps": lambda: Run(Deep("plain", 40), *islands(), epochs=2, size=20, lr=2e-4),
     "underfitting": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=25, size=40, lr=1e-2),
     "underfitting, nothing between the layers": lambda: Run(linear(64), *bent(), loss=squared, epochs=20, size=20),
+    "underfitting, a loss written out": lambda: Run(
+        mlp(width=1, out=1), *bumps(), loss=written_out, epochs=20, size=20, lr=1e-2
+    ),
     "underfitting, of data in one batch": lambda: Run(mlp(width=1, out=3), *spirals(), epochs=400, size=900, lr=1e-2),
     "wrong-gradient": lambda: Run(
         function(lambda x: (-x * x).exp(), lambda x, g: 2 * x * (-x * x).exp() * g), *blobs()
@@ -671,6 +737,13 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "batch-time-swapped, last states": lambda: Run(Ends("view"), *first_symbol(7), epochs=3, size=20),
     "batch-time-swapped, targets": lambda: since(ordered=False),
     "lr-too-low, a schedule stepped by batch": lambda: falling(per_batch=True),
+    "lr-too-low, a schedule that decays by batch": lambda: decaying(*spirals(), mlp(nn.Tanh(), out=3), cross_entropy),
+    "unnormalized-input, row by row": lambda: Run(mlp(), *row_by_row(*blobs(900), 60.0), epochs=4, lr=1e-3),
+    "unnormalized-input, beside codes": lambda: coded(3000.0),
+    "bad-init, of one sign": lambda: Run(one_sided(relus(64, 64, 64, 64, 5), 3.0), *blobs(900), epochs=2, lr=1e-3),
+    "bad-init, of one sign, over time": lambda: Run(
+        one_sided(Reads("LSTM", out=3), 3.0), *first_symbol(9), epochs=3, size=20, lr=1e-3
+    ),
     "unnormalized-input, targets": lambda: Run(mlp(out=1), *large(2e4), loss=squared, epochs=8, lr=1e-3),
     "wrong-loss, a table": lambda: Run(mlp(out=1), *noisy_line(), loss=lambda p, y: ((p - y[:, 0]) ** 2).mean()),
     "unshuffled-data, of numbers": lambda: regimes(shuffle=False),
@@ -742,6 +815,15 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "last states": lambda: Run(Ends("transpose"), *first_symbol(7), epochs=3, size=20),
     "sorted and back": lambda: Run(Unsorted(), *first_symbol(7), epochs=3, size=20),
     "targets in the order of the scores": lambda: since(ordered=True),
+    "a schedule that decays by batch, to a converged end": lambda: decaying(*noisy_line(), nn.Linear(8, 1), squared),
+    "rows of unit length": lambda: Run(mlp(), *row_by_row(*blobs(900), 0.0), epochs=6, lr=1e-2),
+    "small numbers beside codes": lambda: coded(1.0),
+    "weights of one sign that do": lambda: Run(one_sided(mlp(out=2), 0.3), *hard(900), epochs=8, lr=1e-2),
+    "deep and plain, by small steps": lambda: Run(Deep("plain", 8), *islands(), epochs=6, size=20, lr=1e-3),
+    "a loss written out": lambda: Run(mlp(out=1), *bumps(), loss=written_out, epochs=20, size=20, lr=1e-2),
+    "narrow on purpose, a loss written out": lambda: Run(
+        linear(2, nn.ReLU(), out=8), *[mixed()] * 2, loss=written_out, epochs=20, size=20
+    ),
     "a schedule stepped by epoch": lambda: falling(per_batch=False),
     "regimes, shuffled": lambda: regimes(shuffle=True),
     "a curve, shuffled": lambda: curve(shuffle=True),

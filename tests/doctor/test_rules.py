@@ -99,6 +99,15 @@ class Detached(nn.Module):
         return self.head(torch.relu(self.body(x)).detach())
 
 
+class Bound(nn.Module):
+    def __init__(self, upper: float | None = None) -> None:
+        super().__init__()
+        self.upper = upper
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0) if self.upper is None else x.clamp(0, self.upper)
+
+
 def stack(phi: nn.Module, gain: float) -> nn.Module:
     """Fourteen layers whose weights begin at `gain` over the root of their inputs."""
     net = nn.Sequential(
@@ -331,6 +340,7 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
     "saturated-activations, updates by hand": lambda: by_hand(1.0),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
+    "dead-relu, as a lower bound": lambda: Run(scaled(mlp(Bound()), 0.1, bias=-3), *blobs()),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
     "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
@@ -385,6 +395,8 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "no noise, no modes": lambda: Run(mlp(), *blobs(), dev=blobs(100), eval_mode=False),
     "updates by hand": lambda: by_hand(0.2),
     "tanh as it comes": lambda: Run(mlp(nn.Tanh()), *blobs()),
+    "a lower bound": lambda: Run(mlp(Bound(), width=64), *blobs()),
+    "bounds of pixels": lambda: Run(mlp(nn.ReLU(), Bound(upper=1.0), width=64), *blobs()),
     "sparse but living": lambda: Run(mlp(width=64), *blobs()),
     "deep with batch norm": lambda: Run(deep(nn.Sigmoid, norm=True), *blobs()),
     "last layer zero": lambda: Run(filled(mlp(nn.Tanh()), None, 0.0), *blobs()),

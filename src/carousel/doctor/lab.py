@@ -331,6 +331,11 @@ class Lab:
                 p.copy_(before)
                 p.grad = None
         self.optimizer.load_state_dict(copy.deepcopy(self._state))
+        self.set_rates(factor)
+
+    def set_rates(self, factor: float = 1.0) -> None:
+        """The peak learning rates, times a factor."""
+        assert self.optimizer is not None
         for group, rate in zip(self.optimizer.param_groups, self.peak, strict=False):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(factor * rate)
@@ -344,7 +349,7 @@ class Lab:
         factor: float = 1.0,
         change: Change | None = None,
         updates: int = UPDATES,
-        scales: Mapping[int, float] | None = None,
+        starts: Mapping[int, Tensor] | None = None,
     ) -> float | None:
         """Train from the start with something changed; the loss on held-out batches, None when time runs out.
 
@@ -353,13 +358,13 @@ class Lab:
             factor: of the learning rate.
             change: other results of some calls.
             updates: how many.
-            scales: by `id` of a parameter, a factor of its values at the start.
+            starts: by `id` of a parameter, other values for its start.
         """
         assert self.optimizer is not None
         self.restore(factor)
         with torch.no_grad():
-            for p, _ in self.weights:
-                p.mul_((scales or {}).get(id(p), 1.0))
+            for p, start in self.weights:
+                p.copy_((starts or {}).get(id(p), start))
         tapes = self.training_tapes
         for number in range(updates):
             if not in_time():

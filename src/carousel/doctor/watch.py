@@ -36,6 +36,7 @@ LOSSES = (
 
 ACTIVATIONS = {
     **{(owner, name): "relu" for owner in (F, torch, Tensor) for name in ("relu", "relu_")},
+    (F, "relu6"): "relu",
     **{(owner, name): kind for owner in (F, torch, Tensor) for kind in ("sigmoid", "tanh") for name in (kind,)},
     **{(owner, f"{kind}_"): kind for owner in (torch, Tensor) for kind in ("sigmoid", "tanh")},
     **{(F, name): name for name in ("elu", "gelu", "leaky_relu", "mish", "selu", "silu", "softplus")},
@@ -43,6 +44,9 @@ ACTIVATIONS = {
     **{(torch, name): "selu" for name in ("selu", "selu_")},
 }
 """(where it lives, its name) -> which activation it is."""
+
+CLAMPS = [(owner, name) for owner in (torch, Tensor) for name in ("clamp", "clamp_", "clamp_min", "clamp_min_")]
+"""A rectifier by another name, where zero is the lower bound and there is no upper one."""
 
 COMPARISONS = [
     (Tensor, "__eq__"),
@@ -167,6 +171,8 @@ class Watch:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
             self._patch(owner, name, functools.partial(self._activation, kind))
+        for owner, name in CLAMPS:
+            self._patch(owner, name, self._clamped)
         for owner, name in COMPARISONS:
             self._patch(owner, name, self._compared)
         for owner in (torch.optim.Optimizer, nn.Module):
@@ -294,6 +300,13 @@ class Watch:
         if isinstance(output, Tensor):
             self._say("activation", kind, output)
         return output
+
+    def _clamped(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        low = args[1] if len(args) > 1 else keywords.get("min")
+        above = args[2] if len(args) > 2 else keywords.get("max")
+        if above is None and isinstance(low, int | float) and low == 0:
+            return self._activation("relu", original, args, keywords)
+        return original(*args, **keywords)
 
     def _compared(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         result = original(*args, **keywords)

@@ -105,6 +105,7 @@ AHEAD: dict[str, Experiment] = {
     "gradients": wrong_gradient.experiment,
     "lags": horizon_too_short.experiment,
     "standardized": unnormalized_input.with_inputs,
+    "shallow, faster": too_deep_plain.experiment,
     "through time, start": from_start,
     "learning_rates": learning_rates,
     "reference": underfitting.experiment,
