@@ -140,6 +140,29 @@ class InAList(nn.Module):
         return self.head(x)
 
 
+class Drops(nn.Module):
+    """Dropout, called in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.last, self.how, self.layer = nn.Linear(8, 32), nn.Linear(32, CLASSES), how, nn.Dropout(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        p, q = 0.3 if self.training else 0.0, x.unflatten(1, (4, 8))
+        return self.last(
+            {
+                "untold": lambda: F.dropout(x, 0.3),
+                "told": lambda: F.dropout(x, 0.3, training=self.training),
+                "always": lambda: F.dropout(x, 0.3, True),
+                "made": lambda: nn.Dropout(0.3)(x),
+                "layer": lambda: self.layer(x),
+                "attention": lambda: F.scaled_dot_product_attention(q, q, q, dropout_p=0.3).flatten(1),
+                "attention, told": lambda: F.scaled_dot_product_attention(q, q, q, dropout_p=p).flatten(1),
+            }[self.how]()
+        )
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -196,8 +219,16 @@ def by_class(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x[order], y[order]
 
 
-def weighted(scores: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(scores, y, weight=torch.tensor([1.0, 30.0]))
+def weighted(*weights: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda scores, y: F.cross_entropy(scores, y, weight=torch.tensor(weights))
+
+
+def half_told(count: int = 3000) -> tuple[Tensor, Tensor]:
+    """Rare samples that overlap with the others, so that one of five is rather one of them."""
+    y = (torch.rand(count) < 0.04).long()
+    x = torch.randn(count, 8)
+    x[:, 0] += 1.9 * y
+    return x, y
 
 
 def mse(answers: Tensor, y: Tensor) -> Tensor:
@@ -337,6 +368,15 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "exploding-gradient-depth, without ReLU": lambda: Run(stack(nn.ELU(), 3.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
+    "class-imbalance, weights all one": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted(1.0, 1.0)),
+    "class-imbalance, weights the wrong way": lambda: Run(
+        mlp(out=2), *rare(0.04, apart=False), loss=weighted(0.96, 0.04)
+    ),
+    "class-imbalance, some recognized": lambda: Run(mlp(out=2), *half_told(), dev=half_told(1000), compare=True),
+    "train-eval-mode, dropout untold": lambda: Run(Drops("untold"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout made in the call": lambda: Run(Drops("made"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout of attention": lambda: Run(Drops("attention"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout told, no modes": lambda: Run(Drops("told"), *blobs(), dev=blobs(200), eval_mode=False),
     "overfitting": lambda: Run(mlp(width=256, out=2), *hard(120), dev=hard(400), epochs=60),
     "label-noise": lambda: apart(misaligned(*hard(700)), mlp(width=256, out=2), epochs=60),
     "label-noise, small": lambda: noise(mlp(width=256), epochs=40),
@@ -390,7 +430,12 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "last layer zero": lambda: Run(filled(mlp(nn.Tanh()), None, 0.0), *blobs()),
     "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
     "deep tanh, Xavier": lambda: Run(deep(nn.Tanh, xavier=True), *blobs()),
-    "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted),
+    "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted(1.0, 30.0)),
+    "imbalance, judged by scores": lambda: Run(mlp(out=2), *half_told(), dev=half_told(1000)),
+    "dropout that is told": lambda: Run(Drops("told"), *blobs(), dev=blobs(200)),
+    "dropout that is always on": lambda: Run(Drops("always"), *blobs(), dev=blobs(200)),
+    "dropout as a layer": lambda: Run(Drops("layer"), *blobs(), dev=blobs(200)),
+    "attention that is told": lambda: Run(Drops("attention, told"), *blobs(), dev=blobs(200)),
     "imbalance, easy": lambda: Run(mlp(out=2), *rare(0.04, apart=True), epochs=8),
     "data sorted, batches shuffled": lambda: Run(mlp(), *by_class(*blobs())),
     "not shuffled, but mixed": lambda: Run(mlp(), *blobs(), shuffle=False),

@@ -26,6 +26,7 @@ from .recorder import makes_table
 from .samples import Samples
 from .seen import (
     ActivationSeen,
+    DropoutSeen,
     Labels,
     LayerGradient,
     LossCalls,
@@ -76,6 +77,7 @@ class Record:
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
         activations: by module, kind and number of the call in it.
+        dropouts: by module and kind, those that no mode turns off.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
         comparisons: the same of evaluations that compare labels by `==`.
@@ -98,6 +100,7 @@ class Record:
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
+    dropouts: dict[tuple[int, str], DropoutSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
@@ -151,6 +154,7 @@ class Record:
             seen.outermost = not self._inside
             seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
             seen.bare = next(module.parameters(), None) is None
+            seen.own = type(module).__module__.startswith("torch.nn")
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, {}))
@@ -177,6 +181,28 @@ class Record:
             seen.see(self.steps, output.detach())
         else:  # as a copy: the script may write to it
             self._small.setdefault((kind, output.shape), []).append((seen, output.detach().clone()))
+
+    def dropout(self, kind: str, drops: bool, told: bool, learning: bool) -> None:
+        """See whether it follows the mode of the module around it.
+
+        A layer does; if it is made in the call, it is always in training mode. PyTorch's own modules tell by the share.
+        """
+        around = [module for module, _ in self._inside[-2:]]
+        if around and isinstance(around[-1], nn.modules.dropout._DropoutNd):
+            layer = self._modules[id(around.pop())]
+            if not around or not drops or around[-1].training or layer.learning + layer.evaluating:
+                return
+            kind, told = "made", False
+        if not around:
+            return
+        seen = self._modules[id(around[-1])]
+        if told or seen.own:
+            seen.noisy = seen.noisy or ("dropout" if drops == around[-1].training else None)
+        elif not learning or (not around[-1].training and seen.last_in_training >= 0):
+            key = seen.number, kind
+            if key not in self.dropouts:
+                self.dropouts[key] = DropoutSeen(kind, seen, line())
+            self.dropouts[key].evaluating += 1
 
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Count it, in its mode."""
@@ -271,18 +297,21 @@ class Record:
         """Count the classes and those that were recognized, where the targets are classes."""
         if kind in CHANCE and not target.is_floating_point() and scores.ndim > 1:
             classes, answer = scores.shape[1], scores.argmax(1)
-            weights = keywords.get("weight", args[2] if len(args) > 2 else None)
+            weights = args[2] if len(args) > 2 else keywords.get("weight")
         elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape:
             if self._is_graded(kind, target):
                 return
             classes, answer = 2, scores > (0.0 if kind.endswith("logits") else 0.5)
-            weights = keywords.get("pos_weight", keywords.get("weight"))
+            weights = keywords.get("pos_weight")
         else:
             return
         of = self.labels.get(kind)
         if of is None:
             of = self.labels[kind] = Labels()
-        of.weighted = of.weighted or weights is not None
+        others = kind not in CHANCE and (args[2] if len(args) > 2 else keywords.get("weight")) is not None
+        if weights is not None and of.weights is None:
+            of.weights = _of_classes(weights.detach().flatten().tolist(), classes, kind in CHANCE)
+        of.weighted = of.weighted or others or (weights is not None and of.weights is None)
         of.add(self.steps, target, answer, classes)
 
     def _is_graded(self, kind: str, target: Tensor) -> bool:
@@ -404,6 +433,7 @@ class Record:
             see_all(self.steps, of)
         self._small.clear()
         self._made.clear()
+        self._evaluated_on = 0
         self.steps += 1
         self.looks, self.counts = self._falls_due(ALWAYS), self._falls_due(self.counted)
         self.samples.updated()
@@ -528,7 +558,8 @@ def _first_bad(value: Any) -> Tensor | None:
 def _noise(module: nn.Module) -> str | None:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return "batch norm"
-    return "dropout" if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 else None
+    between = isinstance(module, nn.RNNBase) and module.num_layers > 1 and module.dropout > 0
+    return "dropout" if between or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0) else None
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -537,6 +568,13 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+
+
+def _of_classes(weights: list[float], classes: int, each: bool) -> list[float] | None:
+    """The weight of each class, or of the second of two over that of the first, if it is the same in all columns."""
+    if each:
+        return weights if len(weights) == classes else None
+    return [1.0, weights[0]] if len(set(weights)) == 1 else None
 
 
 def _has_gradient(p: Tensor) -> bool:

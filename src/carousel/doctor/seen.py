@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "ActivationSeen",
+    "DropoutSeen",
     "Labels",
     "LayerGradient",
     "LossCalls",
@@ -33,15 +34,16 @@ class ModuleSeen:
         kind: the name of its class.
         number: how many modules were called before it.
         name: its path from the outermost module.
-        noisy: "dropout" or "batch norm", if it is one that does something.
+        noisy: "dropout" or "batch norm", if it is one that does something, or calls a function that does.
         learning, evaluating: how often it was called with gradients wanted, and without.
         learning_in_eval: of `learning`, in evaluation mode.
         evaluating_in_training: of `evaluating`, in training mode.
-        repeated: of `evaluating`, on the same tensor as the call before.
+        repeated: of `evaluating`, on the same tensor as the call before, with no update between.
         outermost: no other module was being called when it was first called.
         trainable: it has no parameters that want no gradient.
         bare: neither it nor a module inside it has parameters, as a loss.
         last_in_training: updates before its last call with gradients in training mode, -1 without one.
+        own: it is one of PyTorch's.
     """
 
     reference: weakref.ref[nn.Module]
@@ -58,6 +60,24 @@ class ModuleSeen:
     trainable: bool = True
     bare: bool = False
     last_in_training: int = -1
+    own: bool = False
+
+
+@dataclass
+class DropoutSeen:
+    """Dropout at one place that no mode of a module turns off.
+
+    Attributes:
+        kind: the function, "made" if it is a layer made in the call.
+        module: in which it is called.
+        line: of the script.
+        evaluating: how often it has dropped without gradients wanted, or with its module in evaluation mode.
+    """
+
+    kind: str
+    module: ModuleSeen
+    line: str | None
+    evaluating: int = 0
 
 
 @dataclass
@@ -137,9 +157,11 @@ class Labels:
     """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
 
     Attributes:
-        weighted: the loss was told weights of classes.
+        weights: the weight of each class, if the loss was told such ones.
+        weighted: it was told others, as one for each sample.
     """
 
+    weights: list[float] | None = None
     weighted: bool = False
     _counted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)

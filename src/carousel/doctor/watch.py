@@ -44,6 +44,10 @@ ACTIVATIONS = {
 }
 """(where it lives, its name) -> which activation it is."""
 
+DROPOUTS = {"dropout": 0.5, "dropout1d": 0.5, "dropout2d": 0.5, "dropout3d": 0.5, "scaled_dot_product_attention": 0.0}
+"""Functions of `torch.nn.functional` that drop at random unless they are told not to, and how much by default. The last
+one cannot be told."""
+
 COMPARISONS = [
     (Tensor, "__eq__"),
     (Tensor, "__ne__"),
@@ -69,6 +73,17 @@ class Listener(Protocol):
 
     def activation(self, kind: str, output: Tensor) -> None:
         """A function of `ACTIVATIONS` has made an output."""
+        ...
+
+    def dropout(self, kind: str, drops: bool, told: bool, learning: bool) -> None:
+        """A function of `DROPOUTS` was called with a share to drop.
+
+        Args:
+            kind: its name.
+            drops: it has dropped.
+            told: whether to do so was among its arguments.
+            learning: gradients are wanted.
+        """
         ...
 
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -167,6 +182,8 @@ class Watch:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
             self._patch(owner, name, functools.partial(self._activation, kind))
+        for name in DROPOUTS:
+            self._patch(F, name, functools.partial(self._dropout, name))
         for owner, name in COMPARISONS:
             self._patch(owner, name, self._compared)
         for owner in (torch.optim.Optimizer, nn.Module):
@@ -293,6 +310,17 @@ class Watch:
         output = self._alone(original, args, keywords)
         if isinstance(output, Tensor):
             self._say("activation", kind, output)
+        return output
+
+    def _dropout(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if self._skips or getattr(self._local, "inside", False):
+            return original(*args, **keywords)
+        output = self._alone(original, args, keywords)
+        at, name = (4, "dropout_p") if DROPOUTS[kind] == 0 else (1, "p")
+        if (args[at] if len(args) > at else keywords.get(name, DROPOUTS[kind])) > 0:
+            told = at == 1 and (len(args) > 2 or "training" in keywords)
+            drops = bool(args[2] if len(args) > 2 else keywords["training"]) if told else True
+            self._say("dropout", kind, drops, told, torch.is_grad_enabled())
         return output
 
     def _compared(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
