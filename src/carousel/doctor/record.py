@@ -24,6 +24,7 @@ from .lab import Lab
 from .lines import line
 from .recorder import makes_table
 from .samples import Samples
+from .strays import Strays
 from .seen import (
     ActivationSeen,
     DropoutSeen,
@@ -76,12 +77,14 @@ class Record:
         updates: by optimizer, how many of its updates were made of fresh gradients, and how many of gradients that were
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
+        optimizers: how many were made.
         activations: by module, kind and number of the call in it.
         dropouts: by module and kind, those that no mode turns off.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
         comparisons: the same of evaluations that compare labels by `==`.
         graphs: whether graphs of backward passes grow into each other.
+        strays: what is trained with and is no parameter of any module.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -99,6 +102,7 @@ class Record:
     """By kind of loss: (step, value) of the counted calls with gradients wanted."""
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
+    optimizers: int = 0
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
     dropouts: dict[tuple[int, str], DropoutSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
@@ -106,6 +110,7 @@ class Record:
     answers: Answers = field(default_factory=Answers)
     comparisons: Compared = field(default_factory=Compared)
     graphs: Graphs = field(default_factory=Graphs)
+    strays: Strays = field(default_factory=Strays)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -121,6 +126,7 @@ class Record:
     _outside: dict[str, int] = field(default_factory=dict)
     _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
+    _loaded: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
     _owned_at: tuple[int, int] = (0, 0)
@@ -327,6 +333,9 @@ class Record:
             self._updated()
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
+        if self.looked and how == "plain":  # the parameters are known
+            inputs = (t for _, args, _ in self._made for t in _tensors(args))
+            self.strays.before_backward(roots, self._parameters, inputs, self._alive)
         for of in self.updates.values():
             if of.used and not any(map(_has_gradient, of.held)):
                 of.used = False
@@ -346,6 +355,18 @@ class Record:
         self.backwards += 1
         self._by_hand.after_backward(roots)
 
+    def made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count it."""
+        self.optimizers += 1
+
+    def loaded(self, module: nn.Module) -> None:
+        """Its parameters may be meant to stay."""
+        self._loaded |= {id(p): weakref.ref(p) for p in module.parameters()}
+
+    def asked(self, inputs: tuple[Tensor, ...]) -> None:
+        """They are no parameters."""
+        self.strays.asked(inputs)
+
     def zero_grad(self) -> None:
         """Count it."""
         self.dropped += 1
@@ -359,14 +380,16 @@ class Record:
         if of is None:
             of = self.updates[id(optimizer)] = Updates(type(optimizer).__name__, line=line())
         of.held = held
-        if of.used:
+        if of.used and self.backwards > of.backwards:
             of.carried += 1
-        else:
+        elif not of.used:
             of.fresh += 1
+        of.backwards = self.backwards
         if not self.looks:
             return
         self.looked += 1
         self._name()
+        of.pushed = of.pushed or any(p.grad is not None for p in held)
         weights, others = list[Tensor](), list[tuple[str, Tensor]]()
         for name, owner, module, p, seen in self._named():
             seen.wanted = p.requires_grad
@@ -449,6 +472,9 @@ class Record:
         """The parameters that there are still, with what was seen of them."""
         return [(p, seen) for _, _, _, p, seen in self._owned]
 
+    def _alive(self) -> list[nn.Module]:
+        return [m for seen in self.modules if (m := seen.reference()) is not None]
+
     def roots(self) -> list[nn.Module]:
         """The called modules that no other called module contains."""
         alive = [m for seen in self._modules.values() if seen.learning and (m := seen.reference()) is not None]
@@ -530,6 +556,7 @@ class Record:
                     for own, p in module.named_parameters(recurse=False):
                         name = ".".join([owner, *([path] if path else []), own])
                         seen = ParameterSeen(name, owner, tuple(p.shape), p.requires_grad)
+                        seen.loaded = id(p) in self._loaded and self._loaded[id(p)]() is p
                         self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
         return self._owned
 

@@ -93,6 +93,7 @@ class ParameterSeen:
         pushed: one of these gradients was not zero everywhere.
         held: an optimizer has it.
         called: its module was called to learn.
+        loaded: it was given values that were kept, before the first look.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ParameterSeen:
     gradients: int = 0
     pushed: bool = False
     held: bool = False
+    loaded: bool = False
 
 
 @dataclass
@@ -358,6 +360,8 @@ class Updates:
         carried: updates whose gradients were added to those that the update before had used.
         used: its gradients have been used, and are still there.
         line: of the script, that makes the first update.
+        pushed: some of its parameters had a gradient, at some look.
+        backwards: passes of the run before its last update.
     """
 
     kind: str
@@ -366,6 +370,8 @@ class Updates:
     carried: int = 0
     used: bool = False
     line: str | None = None
+    pushed: bool = False
+    backwards: int = 0
 
 
 @dataclass(frozen=True)

@@ -112,12 +112,20 @@ class Listener(Protocol):
         """They are made."""
         ...
 
+    def asked(self, inputs: tuple[Tensor, ...]) -> None:
+        """Gradients of these tensors are wanted in particular."""
+        ...
+
     def compiles(self) -> None:
         """A part of the network, or all of it, is given to `torch.compile`."""
         ...
 
     def made(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer was made."""
+        ...
+
+    def loaded(self, module: nn.Module) -> None:
+        """A module was given a state that was kept."""
         ...
 
     def zero_grad(self) -> None:
@@ -188,6 +196,7 @@ class Watch:
             self._patch(owner, name, self._compared)
         for owner in (torch.optim.Optimizer, nn.Module):
             self._patch(owner, "zero_grad", self._zero_grad)
+        self._patch(nn.Module, "load_state_dict", self._loaded)
         self._patch(torch, "compile", self._compiles)
         self._patch(torch.optim.Optimizer, "__init__", self._made)
         for name in ("backward", "grad"):
@@ -341,6 +350,11 @@ class Watch:
         self._say("compiles")
         return original(*args, **keywords)
 
+    def _loaded(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        result = original(*args, **keywords)
+        self._say("loaded", args[0])
+        return result
+
     def _made(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         original(*args, **keywords)
         self._say("made", args[0])
@@ -356,11 +370,15 @@ class Watch:
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
         weights = args[1] if len(args) > 1 else keywords.get("grad_tensors")
         how = "returned" if name == "grad" else "plain" if _is_nothing(weights) else "weighted"
-        create = (args[3] if len(args) > 3 else keywords.get("create_graph")) or False
-        retain = args[2] if len(args) > 2 else keywords.get("retain_graph")
+        at = 3 if name == "grad" else 2
+        create = (args[at + 1] if len(args) > at + 1 else keywords.get("create_graph")) or False
+        retain = args[at] if len(args) > at else keywords.get("retain_graph")
         self._say("before_backward", roots, how, create if retain is None else bool(retain))
         result = original(*args, **keywords)
         self._say("after_backward", roots)
+        inputs = args[1] if name == "grad" and len(args) > 1 else keywords.get("inputs")
+        if inputs is not None:
+            self._say("asked", (inputs,) if isinstance(inputs, Tensor) else tuple(inputs))
         return result
 
 
