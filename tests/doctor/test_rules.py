@@ -163,6 +163,51 @@ class Drops(nn.Module):
         )
 
 
+class Keeps(nn.Module):
+    """Its first weight is kept as an attribute, in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        made = 0.3 * torch.randn(32, 8)
+        self.head = nn.Linear(32, CLASSES)
+        self.kept: Any = {
+            "parameter": lambda: nn.Parameter(made),
+            "turned": lambda: nn.Parameter(made.T).T,
+            "tensor": made.requires_grad_,
+            "constant": lambda: made,
+            "dict": lambda: {"w": nn.Parameter(made)},
+        }[how]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(F.linear(x, self.kept["w"] if isinstance(self.kept, dict) else self.kept)))
+
+
+class Starts(nn.Module):
+    """A recurrent layer whose state begins with what wants gradients and is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head, self.state = nn.GRU(8, 16), nn.Linear(16, CLASSES), torch.zeros(1, 30, 16)
+        self.state.requires_grad_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x[None], self.state)[0][0])
+
+
+class Physics(nn.Module):
+    """Has the points with which it is trained: y' = -y."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.t = torch.rand(50, 1, requires_grad=True)
+
+    def loss(self) -> Tensor:
+        y = self.net(self.t * 1.0)
+        (slope,) = torch.autograd.grad(y, self.t, torch.ones_like(y), create_graph=True)
+        return (slope + y).square().mean() + (self.net(torch.zeros(1, 1)) - 1).square().mean()
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -176,6 +221,44 @@ def frozen_body() -> nn.Module:
     net = mlp()
     net[0].requires_grad_(False)
     return net
+
+
+def optimized(net: nn.Module, loss: Callable[[], Tensor], gradients: bool = True) -> Callable[[], None]:
+    def train() -> None:
+        rule = torch.optim.Adam(net.parameters(), lr=3e-3)
+        for _ in range(100):
+            rule.zero_grad()
+            value = loss()
+            if gradients:
+                value.backward()
+            rule.step()
+
+    return train
+
+
+def pictures(*, optimizer: bool) -> Callable[[], None]:
+    """Gradients that change nothing."""
+
+    def make() -> None:
+        net, (x, y) = mlp(), blobs(60)
+        if optimizer:
+            torch.optim.Adam(net.parameters())
+        for at in range(60):
+            net.zero_grad()
+            net(x[at : at + 1])[0, y[at]].backward()
+
+    return make
+
+
+def loaded(net: nn.Sequential) -> nn.Sequential:
+    net.load_state_dict(mlp().state_dict())
+    return net
+
+
+def yardstick() -> Callable[[Tensor, Tensor], Tensor]:
+    """The distance of answers and targets as a loaded network sees them."""
+    eye = loaded(mlp())
+    return lambda answer, y: F.mse_loss(eye(answer), eye(CENTERS[y]).detach())
 
 
 def scaled(net: nn.Module, scale: float, bias: float = 0.0) -> nn.Module:
@@ -351,6 +434,16 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "wrong-loss": lambda: Run(mlp(), *blobs(), loss=F.nll_loss),
     "missing-zero-grad": lambda: Run(mlp(), *blobs(), zero="never"),
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
+    "parameters-not-training, an attribute": lambda: Run(Keeps("turned"), *blobs()),
+    "parameters-not-training, a plain tensor": lambda: Run(Keeps("tensor"), *blobs()),
+    "parameters-not-training, in a dict": lambda: Run(Keeps("dict"), *blobs()),
+    "parameters-not-training, of a copy": lambda: Run(
+        net := mlp(), *blobs(), held=list(copy.deepcopy(net).parameters())
+    ),
+    "parameters-not-training, no gradient": lambda: optimized(
+        net := mlp(), lambda: net(torch.randn(9, 8)).sum(), False
+    ),
+    "parameters-not-training, no update": lambda: pictures(optimizer=True),
     "parameters-not-training, in a list": lambda: Run(InAList(registered=False), *blobs()),
     "train-eval-mode": lambda: Run(mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
     "train-eval-mode, a loss with a mode": lambda: Run(
@@ -362,6 +455,7 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "saturated-activations": lambda: Run(scaled(mlp(nn.Tanh()), 10), *blobs()),
     "saturated-activations, updates by hand": lambda: by_hand(1.0),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
+    "dead-relu, few positives": lambda: Run(scaled(mlp(out=2), 0.1, bias=-3), *rare(0.1, apart=True)),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
     "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
@@ -413,6 +507,13 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "accumulation on purpose": lambda: Run(mlp(), *blobs(), zero="accumulate"),
     "gradients set to None by hand": lambda: Run(mlp(), *blobs(), zero="none"),
     "frozen on purpose": lambda: Run(frozen_body(), *blobs()),
+    "a parameter as attribute": lambda: Run(Keeps("parameter"), *blobs()),
+    "a constant as attribute": lambda: Run(Keeps("constant"), *blobs()),
+    "a state that wants gradients": lambda: Run(Starts(), *blobs()),
+    "points that want gradients": lambda: optimized(net := Physics(), net.loss),
+    "loaded, with a new head": lambda: Run(net := loaded(mlp()), *blobs(), held=list(net[2].parameters())),
+    "a loaded yardstick": lambda: Run(mlp(out=8), *blobs(), loss=yardstick()),
+    "gradients for pictures": lambda: pictures(optimizer=False),
     "registered list": lambda: Run(InAList(registered=True), *blobs()),
     "a part that is never called": lambda: Run(Unused(), *blobs()),
     "dropout off": lambda: Run(mlp(nn.Dropout(0.0), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),

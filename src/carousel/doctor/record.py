@@ -24,7 +24,6 @@ from .lab import Lab
 from .lines import line
 from .recorder import makes_table
 from .samples import Samples
-from .strays import Strays
 from .seen import (
     ActivationSeen,
     DropoutSeen,
@@ -37,6 +36,7 @@ from .seen import (
     Updates,
     see_all,
 )
+from .strays import Strays
 
 __all__ = ["MOST_CALLS", "Record"]
 

@@ -103,8 +103,8 @@ def _said(told: Told | None) -> str:
     if told is None:
         return ""
     return (
-        f" Yet its scores tell them apart: measured by the frequencies of the classes they recognize {told.rare:.0%} of "
-        f"the recorded rare samples, and {told.others:.0%} of the others."
+        f" Yet its scores tell them apart: measured by the frequencies of the classes they recognize {told.rare:.0%} "
+        f"of the recorded rare samples, and {told.others:.0%} of the others."
     )
 
 

@@ -29,8 +29,8 @@ def findings(record: Record) -> list[Finding]:
         if seen.noisy and seen.learning and seen.evaluating >= LEAST and seen.evaluating_in_training == seen.evaluating
     ]
     averaged = any(seen.outermost and 2 * seen.repeated > seen.evaluating for seen in record.modules)
-    always = [] if averaged else [of for of in record.dropouts.values() if of.evaluating >= LEAST and of.module.learning]
-    if always:
+    always = [of for of in record.dropouts.values() if of.evaluating >= LEAST and of.module.learning]
+    if always and not averaged:
         return [_always(always)]
     if averaged:  # the same inputs again and again: the mean over dropped units is wanted
         wrong = [seen for seen in wrong if seen.noisy != "dropout"]
