@@ -45,7 +45,9 @@ class Run:
     size: int = 30
     lr: float = 3e-3
     shuffle: bool = True
-    zero: str = "each"  # each, never, none (sets grad to None by hand), accumulate (two backward passes an update)
+    zero: str = (
+        "each"  # each, never, late, none (sets grad to None by hand), accumulate (two backward passes an update)
+    )
     held: list[nn.Parameter] | None = None
     dev: tuple[Tensor, Tensor] | None = None
     dev_size: int = 50
@@ -70,6 +72,8 @@ class Run:
                         p.grad = None
                 loss = self.loss(self.net(self.x[batch]), self.y[batch])
                 loss.backward()
+                if self.zero == "late":
+                    rule.zero_grad()
                 if self.zero != "accumulate" or number % 2:
                     rule.step()
                     if self.zero == "accumulate":
@@ -346,6 +350,39 @@ def bce_with_logits(scores: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, y)
 
 
+def divergence(answer: Tensor, y: Tensor) -> Tensor:
+    return F.kl_div(answer, 0.9 * F.one_hot(y, CLASSES) + 0.02, reduction="batchmean")
+
+
+def masked(scores: Tensor, y: Tensor) -> Tensor:
+    """Whether a point is of a class, where that is known; -1 else."""
+    label = F.one_hot(y, CLASSES).float()
+    label[::3] = -1
+    return (F.binary_cross_entropy_with_logits(scores, label, reduction="none") * (label >= 0)).mean()
+
+
+class Speaks(nn.Module):
+    """Symbols in time."""
+
+    def __init__(self, *, log: bool) -> None:
+        super().__init__()
+        self.layer, self.log = nn.Linear(4, 4), log
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.layer(x).transpose(0, 1)
+        return scores.log_softmax(-1) if self.log else scores
+
+
+def spoken(count: int = 300) -> tuple[Tensor, Tensor]:
+    """Three symbols, a blank behind each."""
+    y = torch.randint(1, 4, (count, 3))
+    return torch.stack([F.one_hot(y, 4), F.one_hot(0 * y, 4)], 2).flatten(1, 2).float(), y
+
+
+def ctc(answer: Tensor, y: Tensor) -> Tensor:
+    return F.ctc_loss(answer, y, torch.full((len(y),), 6), torch.full((len(y),), 3))
+
+
 def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, y[torch.randperm(len(y))]
 
@@ -431,7 +468,19 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "double-softmax, two sigmoids": lambda: Run(
         mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0].sigmoid(), y)
     ),
+    "double-softmax, sigmoids and cross-entropy": lambda: Run(mlp().append(nn.Sigmoid()), *blobs()),
+    "double-softmax, along the other axis": lambda: Run(mlp().append(nn.Softmax(0)), *blobs()),
     "wrong-loss": lambda: Run(mlp(), *blobs(), loss=F.nll_loss),
+    "wrong-loss, divergence of probabilities": lambda: Run(mlp().append(nn.Softmax(1)), *blobs(), loss=divergence),
+    "wrong-loss, divergence of scores": lambda: Run(mlp(), *blobs(), loss=divergence),
+    "wrong-loss, sequences of scores": lambda: Run(Speaks(log=False), *spoken(), loss=ctc),
+    "wrong-loss, labels of a binary loss": lambda: Run(
+        mlp(out=1), *yes_or_no(), loss=lambda s, y: bce_with_logits(s[:, 0], 2 * y - 1)
+    ),
+    "wrong-loss, labels of a margin": lambda: Run(
+        mlp(out=1), *yes_or_no(), loss=lambda s, y: F.soft_margin_loss(s[:, 0], y)
+    ),
+    "parameters-not-training, dropped before the update": lambda: Run(mlp(), *blobs(), zero="late"),
     "missing-zero-grad": lambda: Run(mlp(), *blobs(), zero="never"),
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
     "parameters-not-training, an attribute": lambda: Run(Keeps("turned"), *blobs()),
@@ -496,6 +545,13 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "deep, with ELU": lambda: Run(stack(nn.ELU(), 1.2), *blobs(), lr=1e-3),
     "deep, with leaky ReLU": lambda: Run(stack(nn.LeakyReLU(), 1.4), *blobs(), lr=1e-3),
     "deep, with GELU": lambda: Run(stack(nn.GELU(), 1.5), *blobs(), lr=1e-3),
+    "sigmoids as scores, enlarged": lambda: Run(
+        mlp().append(nn.Sigmoid()), *blobs(), loss=lambda s, y: F.cross_entropy(10 * s, y)
+    ),
+    "divergence": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=divergence),
+    "sequences": lambda: Run(Speaks(log=True), *spoken(), loss=ctc),
+    "labels that are masked": lambda: Run(mlp(), *blobs(), loss=masked),
+    "a margin": lambda: Run(mlp(out=1), *yes_or_no(), loss=lambda s, y: F.soft_margin_loss(s[:, 0], 2 * y - 1)),
     "log-softmax and nll": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=F.nll_loss),
     "log-softmax and cross-entropy": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs()),
     "a sigmoid and its loss": lambda: Run(

@@ -43,8 +43,13 @@ __all__ = ["MOST_CALLS", "Record"]
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
 
-SQUASHING = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy")
-"""Losses of probabilities made by a sigmoid: their own or, of the last, one in front of it."""
+SQUASHING = (
+    "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy", "cross_entropy",
+)  # fmt: skip
+"""Losses of probabilities made by a sigmoid or softmax: their own or, of `binary_cross_entropy`, one in front of it."""
+
+SIGNS = {"soft_margin_loss": 1, "hinge_embedding_loss": 1, "cosine_embedding_loss": 2, "margin_ranking_loss": 2}
+"""Losses whose targets are -1 and 1, and where these stand."""
 
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
@@ -103,6 +108,8 @@ class Record:
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
     optimizers: int = 0
+    emptied: int = 0
+    """Of the looked-into updates, how many came when `zero_grad` had dropped the gradients that were just made."""
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
     dropouts: dict[tuple[int, str], DropoutSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
@@ -133,6 +140,8 @@ class Record:
     _made: list[tuple[nn.Module, tuple[Any, ...], Any]] = field(default_factory=list)
     _small: dict[Any, list[tuple[ActivationSeen, Tensor]]] = field(default_factory=dict)
     _in_backward: bool = False
+    _fresh: bool = False
+    _late: bool = False
     _graded: dict[Any, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -270,15 +279,20 @@ class Record:
         if self.looks and kind in SQUASHING:
             calls.traced += 1
             calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
+        plain = isinstance(value, Tensor) and value.numel() == 1 and keywords.get("weight") is None
+        if self.looks and plain and (kind in SIGNS or kind == "binary_cross_entropy_with_logits"):
+            calls.checked += 1
+            calls.unfit += _is_unfit(kind, target, args, keywords)
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
-        rows = given.detach().movedim(1, -1).float()
+        rows = given.detach().movedim(-1 if kind == "ctc_loss" else 1, -1).float()
         calls.classes = rows.shape[-1]
         calls.looked += 1
         calls.columns += calls.classes == 1
         if calls.classes > 1:
             calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
-            calls.log_probabilities += _is_one(rows.exp().sum(-1))
+            last = kind == "kl_div" and given.ndim > 2 and _is_one(given.detach().float().exp().sum(-1))
+            calls.log_probabilities += last or _is_one(rows.exp().sum(-1))
 
     def compared(self, one: Tensor, other: Tensor) -> None:
         """It may be an evaluation."""
@@ -351,7 +365,7 @@ class Record:
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
-        self._in_backward = False
+        self._in_backward, self._fresh, self._late = False, True, False
         self.backwards += 1
         self._by_hand.after_backward(roots)
 
@@ -370,6 +384,7 @@ class Record:
     def zero_grad(self) -> None:
         """Count it."""
         self.dropped += 1
+        self._late = self._fresh
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
@@ -388,6 +403,7 @@ class Record:
         if not self.looks:
             return
         self.looked += 1
+        self.emptied += self._late and not any(map(_has_gradient, held))
         self._name()
         of.pushed = of.pushed or any(p.grad is not None for p in held)
         weights, others = list[Tensor](), list[tuple[str, Tensor]]()
@@ -449,6 +465,7 @@ class Record:
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
         self._updated()
+        self._fresh = self._late = False
         self.updates[id(optimizer)].used = True
 
     def _updated(self) -> None:
@@ -595,6 +612,15 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+
+
+def _is_unfit(kind: str, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Whether targets have values that a loss is not made for; with a loss for each sample they may be masked."""
+    if kind not in SIGNS:
+        return bool(((target < 0) | (target > 1)).any())
+    at = SIGNS[kind]
+    signs = args[at] if len(args) > at else keywords.get("target")
+    return isinstance(signs, Tensor) and bool((signs == 0).any()) and not bool((signs < 0).any())
 
 
 def _of_classes(weights: list[float], classes: int, each: bool) -> list[float] | None:

@@ -121,8 +121,10 @@ class LossCalls:
         positive: of the looked-at calls, how often no element of the input was below zero.
         maker: the function that made the input, as PyTorch calls it in graphs ("Softplus").
         squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
-            itself; with `binary_cross_entropy`, which applies none, how often two had.
+            or softmax itself; with `binary_cross_entropy`, which applies none, how often two had.
         traced: how often that was asked.
+        unfit: of `checked`, how often the targets had values that the loss is not made for: outside of 0 to 1, or 0
+            and 1 in place of -1 and 1.
         table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
@@ -138,6 +140,8 @@ class LossCalls:
     maker: str = ""
     squashed: int = 0
     traced: int = 0
+    unfit: int = 0
+    checked: int = 0
     table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 

@@ -61,6 +61,8 @@ def findings(record: Record) -> list[Finding]:
                 f"{why}pass all parameters to the optimizer, or set requires_grad_(False) on those that are to stay.",
             )
         )
+    if record.emptied == record.looked:
+        return [_emptied(record)]
     if unreached:
         found.append(
             Finding(
@@ -104,6 +106,17 @@ def _no_update(record: Record) -> list[Finding]:
             "Call optimizer.step() after loss.backward(), before the gradients are dropped again.",
         )
     ]
+
+
+def _emptied(record: Record) -> Finding:
+    return Finding(
+        CODE,
+        "error",
+        "all parameters",
+        f"In all {record.emptied} updates looked at, zero_grad() was called between backward() and step(): the "
+        "gradients were gone when they were to be used, and the parameters stay as they were made.",
+        "Call zero_grad() before backward(), or behind step().",
+    )
 
 
 def _stray(record: Record) -> list[Finding]:
