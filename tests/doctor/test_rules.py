@@ -45,7 +45,9 @@ class Run:
     size: int = 30
     lr: float = 3e-3
     shuffle: bool = True
-    zero: str = "each"  # each, never, none (sets grad to None by hand), accumulate (two backward passes an update)
+    zero: str = (
+        "each"  # each, never, late, none (sets grad to None by hand), accumulate (two backward passes an update)
+    )
     held: list[nn.Parameter] | None = None
     dev: tuple[Tensor, Tensor] | None = None
     dev_size: int = 50
@@ -70,6 +72,8 @@ class Run:
                         p.grad = None
                 loss = self.loss(self.net(self.x[batch]), self.y[batch])
                 loss.backward()
+                if self.zero == "late":
+                    rule.zero_grad()
                 if self.zero != "accumulate" or number % 2:
                     rule.step()
                     if self.zero == "accumulate":
@@ -149,6 +153,74 @@ class InAList(nn.Module):
         return self.head(x)
 
 
+class Drops(nn.Module):
+    """Dropout, called in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.last, self.how, self.layer = nn.Linear(8, 32), nn.Linear(32, CLASSES), how, nn.Dropout(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        p, q = 0.3 if self.training else 0.0, x.unflatten(1, (4, 8))
+        return self.last(
+            {
+                "untold": lambda: F.dropout(x, 0.3),
+                "told": lambda: F.dropout(x, 0.3, training=self.training),
+                "always": lambda: F.dropout(x, 0.3, True),
+                "made": lambda: nn.Dropout(0.3)(x),
+                "layer": lambda: self.layer(x),
+                "attention": lambda: F.scaled_dot_product_attention(q, q, q, dropout_p=0.3).flatten(1),
+                "attention, told": lambda: F.scaled_dot_product_attention(q, q, q, dropout_p=p).flatten(1),
+            }[self.how]()
+        )
+
+
+class Keeps(nn.Module):
+    """Its first weight is kept as an attribute, in one of several ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        made = 0.3 * torch.randn(32, 8)
+        self.head = nn.Linear(32, CLASSES)
+        self.kept: Any = {
+            "parameter": lambda: nn.Parameter(made),
+            "turned": lambda: nn.Parameter(made.T).T,
+            "tensor": made.requires_grad_,
+            "constant": lambda: made,
+            "dict": lambda: {"w": nn.Parameter(made)},
+        }[how]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(F.linear(x, self.kept["w"] if isinstance(self.kept, dict) else self.kept)))
+
+
+class Starts(nn.Module):
+    """A recurrent layer whose state begins with what wants gradients and is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head, self.state = nn.GRU(8, 16), nn.Linear(16, CLASSES), torch.zeros(1, 30, 16)
+        self.state.requires_grad_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x[None], self.state)[0][0])
+
+
+class Physics(nn.Module):
+    """Has the points with which it is trained: y' = -y."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.t = torch.rand(50, 1, requires_grad=True)
+
+    def loss(self) -> Tensor:
+        y = self.net(self.t * 1.0)
+        (slope,) = torch.autograd.grad(y, self.t, torch.ones_like(y), create_graph=True)
+        return (slope + y).square().mean() + (self.net(torch.zeros(1, 1)) - 1).square().mean()
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -162,6 +234,44 @@ def frozen_body() -> nn.Module:
     net = mlp()
     net[0].requires_grad_(False)
     return net
+
+
+def optimized(net: nn.Module, loss: Callable[[], Tensor], gradients: bool = True) -> Callable[[], None]:
+    def train() -> None:
+        rule = torch.optim.Adam(net.parameters(), lr=3e-3)
+        for _ in range(100):
+            rule.zero_grad()
+            value = loss()
+            if gradients:
+                value.backward()
+            rule.step()
+
+    return train
+
+
+def pictures(*, optimizer: bool) -> Callable[[], None]:
+    """Gradients that change nothing."""
+
+    def make() -> None:
+        net, (x, y) = mlp(), blobs(60)
+        if optimizer:
+            torch.optim.Adam(net.parameters())
+        for at in range(60):
+            net.zero_grad()
+            net(x[at : at + 1])[0, y[at]].backward()
+
+    return make
+
+
+def loaded(net: nn.Sequential) -> nn.Sequential:
+    net.load_state_dict(mlp().state_dict())
+    return net
+
+
+def yardstick() -> Callable[[Tensor, Tensor], Tensor]:
+    """The distance of answers and targets as a loaded network sees them."""
+    eye = loaded(mlp())
+    return lambda answer, y: F.mse_loss(eye(answer), eye(CENTERS[y]).detach())
 
 
 def scaled(net: nn.Module, scale: float, bias: float = 0.0) -> nn.Module:
@@ -205,8 +315,16 @@ def by_class(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x[order], y[order]
 
 
-def weighted(scores: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(scores, y, weight=torch.tensor([1.0, 30.0]))
+def weighted(*weights: float) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda scores, y: F.cross_entropy(scores, y, weight=torch.tensor(weights))
+
+
+def half_told(count: int = 3000) -> tuple[Tensor, Tensor]:
+    """Rare samples that overlap with the others, so that one of five is rather one of them."""
+    y = (torch.rand(count) < 0.04).long()
+    x = torch.randn(count, 8)
+    x[:, 0] += 1.9 * y
+    return x, y
 
 
 def mse(answers: Tensor, y: Tensor) -> Tensor:
@@ -239,6 +357,39 @@ def yes_or_no(count: int = 600) -> tuple[Tensor, Tensor]:
 
 def bce_with_logits(scores: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, y)
+
+
+def divergence(answer: Tensor, y: Tensor) -> Tensor:
+    return F.kl_div(answer, 0.9 * F.one_hot(y, CLASSES) + 0.02, reduction="batchmean")
+
+
+def masked(scores: Tensor, y: Tensor) -> Tensor:
+    """Whether a point is of a class, where that is known; -1 else."""
+    label = F.one_hot(y, CLASSES).float()
+    label[::3] = -1
+    return (F.binary_cross_entropy_with_logits(scores, label, reduction="none") * (label >= 0)).mean()
+
+
+class Speaks(nn.Module):
+    """Symbols in time."""
+
+    def __init__(self, *, log: bool) -> None:
+        super().__init__()
+        self.layer, self.log = nn.Linear(4, 4), log
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.layer(x).transpose(0, 1)
+        return scores.log_softmax(-1) if self.log else scores
+
+
+def spoken(count: int = 300) -> tuple[Tensor, Tensor]:
+    """Three symbols, a blank behind each."""
+    y = torch.randint(1, 4, (count, 3))
+    return torch.stack([F.one_hot(y, 4), F.one_hot(0 * y, 4)], 2).flatten(1, 2).float(), y
+
+
+def ctc(answer: Tensor, y: Tensor) -> Tensor:
+    return F.ctc_loss(answer, y, torch.full((len(y),), 6), torch.full((len(y),), 3))
 
 
 def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -326,9 +477,31 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "double-softmax, two sigmoids": lambda: Run(
         mlp(out=1).append(nn.Sigmoid()), *yes_or_no(), loss=lambda s, y: F.binary_cross_entropy(s[:, 0].sigmoid(), y)
     ),
+    "double-softmax, sigmoids and cross-entropy": lambda: Run(mlp().append(nn.Sigmoid()), *blobs()),
+    "double-softmax, along the other axis": lambda: Run(mlp().append(nn.Softmax(0)), *blobs()),
     "wrong-loss": lambda: Run(mlp(), *blobs(), loss=F.nll_loss),
+    "wrong-loss, divergence of probabilities": lambda: Run(mlp().append(nn.Softmax(1)), *blobs(), loss=divergence),
+    "wrong-loss, divergence of scores": lambda: Run(mlp(), *blobs(), loss=divergence),
+    "wrong-loss, sequences of scores": lambda: Run(Speaks(log=False), *spoken(), loss=ctc),
+    "wrong-loss, labels of a binary loss": lambda: Run(
+        mlp(out=1), *yes_or_no(), loss=lambda s, y: bce_with_logits(s[:, 0], 2 * y - 1)
+    ),
+    "wrong-loss, labels of a margin": lambda: Run(
+        mlp(out=1), *yes_or_no(), loss=lambda s, y: F.soft_margin_loss(s[:, 0], y)
+    ),
+    "parameters-not-training, dropped before the update": lambda: Run(mlp(), *blobs(), zero="late"),
     "missing-zero-grad": lambda: Run(mlp(), *blobs(), zero="never"),
     "parameters-not-training": lambda: Run(Detached(), *blobs()),
+    "parameters-not-training, an attribute": lambda: Run(Keeps("turned"), *blobs()),
+    "parameters-not-training, a plain tensor": lambda: Run(Keeps("tensor"), *blobs()),
+    "parameters-not-training, in a dict": lambda: Run(Keeps("dict"), *blobs()),
+    "parameters-not-training, of a copy": lambda: Run(
+        net := mlp(), *blobs(), held=list(copy.deepcopy(net).parameters())
+    ),
+    "parameters-not-training, no gradient": lambda: optimized(
+        net := mlp(), lambda: net(torch.randn(9, 8)).sum(), False
+    ),
+    "parameters-not-training, no update": lambda: pictures(optimizer=True),
     "parameters-not-training, in a list": lambda: Run(InAList(registered=False), *blobs()),
     "train-eval-mode": lambda: Run(mlp(nn.Dropout(0.3), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
     "train-eval-mode, a loss with a mode": lambda: Run(
@@ -341,12 +514,22 @@ FAULTS: dict[str, Callable[[], Callable[[], None]]] = {
     "saturated-activations, updates by hand": lambda: by_hand(1.0),
     "dead-relu": lambda: Run(scaled(mlp(), 0.1, bias=-3), *blobs()),
     "dead-relu, as a lower bound": lambda: Run(scaled(mlp(Bound()), 0.1, bias=-3), *blobs()),
+    "dead-relu, few positives": lambda: Run(scaled(mlp(out=2), 0.1, bias=-3), *rare(0.1, apart=True)),
     "vanishing-gradient-depth": lambda: Run(deep(nn.Sigmoid), *blobs()),
     "bad-init": lambda: Run(filled(mlp(nn.Tanh()), 0.1, 0.1), *blobs()),
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "exploding-gradient-depth, without ReLU": lambda: Run(stack(nn.ELU(), 3.0), *blobs()),
     "unshuffled-data": lambda: Run(mlp(), *by_class(*blobs()), shuffle=False),
     "class-imbalance": lambda: Run(mlp(out=2), *rare(0.04, apart=False)),
+    "class-imbalance, weights all one": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted(1.0, 1.0)),
+    "class-imbalance, weights the wrong way": lambda: Run(
+        mlp(out=2), *rare(0.04, apart=False), loss=weighted(0.96, 0.04)
+    ),
+    "class-imbalance, some recognized": lambda: Run(mlp(out=2), *half_told(), dev=half_told(1000), compare=True),
+    "train-eval-mode, dropout untold": lambda: Run(Drops("untold"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout made in the call": lambda: Run(Drops("made"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout of attention": lambda: Run(Drops("attention"), *blobs(), dev=blobs(200)),
+    "train-eval-mode, dropout told, no modes": lambda: Run(Drops("told"), *blobs(), dev=blobs(200), eval_mode=False),
     "overfitting": lambda: Run(mlp(width=256, out=2), *hard(120), dev=hard(400), epochs=60),
     "label-noise": lambda: apart(misaligned(*hard(700)), mlp(width=256, out=2), epochs=60),
     "label-noise, small": lambda: noise(mlp(width=256), epochs=40),
@@ -372,6 +555,13 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "deep, with ELU": lambda: Run(stack(nn.ELU(), 1.2), *blobs(), lr=1e-3),
     "deep, with leaky ReLU": lambda: Run(stack(nn.LeakyReLU(), 1.4), *blobs(), lr=1e-3),
     "deep, with GELU": lambda: Run(stack(nn.GELU(), 1.5), *blobs(), lr=1e-3),
+    "sigmoids as scores, enlarged": lambda: Run(
+        mlp().append(nn.Sigmoid()), *blobs(), loss=lambda s, y: F.cross_entropy(10 * s, y)
+    ),
+    "divergence": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=divergence),
+    "sequences": lambda: Run(Speaks(log=True), *spoken(), loss=ctc),
+    "labels that are masked": lambda: Run(mlp(), *blobs(), loss=masked),
+    "a margin": lambda: Run(mlp(out=1), *yes_or_no(), loss=lambda s, y: F.soft_margin_loss(s[:, 0], 2 * y - 1)),
     "log-softmax and nll": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs(), loss=F.nll_loss),
     "log-softmax and cross-entropy": lambda: Run(mlp().append(nn.LogSoftmax(1)), *blobs()),
     "a sigmoid and its loss": lambda: Run(
@@ -383,6 +573,13 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "accumulation on purpose": lambda: Run(mlp(), *blobs(), zero="accumulate"),
     "gradients set to None by hand": lambda: Run(mlp(), *blobs(), zero="none"),
     "frozen on purpose": lambda: Run(frozen_body(), *blobs()),
+    "a parameter as attribute": lambda: Run(Keeps("parameter"), *blobs()),
+    "a constant as attribute": lambda: Run(Keeps("constant"), *blobs()),
+    "a state that wants gradients": lambda: Run(Starts(), *blobs()),
+    "points that want gradients": lambda: optimized(net := Physics(), net.loss),
+    "loaded, with a new head": lambda: Run(net := loaded(mlp()), *blobs(), held=list(net[2].parameters())),
+    "a loaded yardstick": lambda: Run(mlp(out=8), *blobs(), loss=yardstick()),
+    "gradients for pictures": lambda: pictures(optimizer=False),
     "registered list": lambda: Run(InAList(registered=True), *blobs()),
     "a part that is never called": lambda: Run(Unused(), *blobs()),
     "dropout off": lambda: Run(mlp(nn.Dropout(0.0), nn.ReLU()), *blobs(), dev=blobs(100), eval_mode=False),
@@ -402,7 +599,12 @@ HEALTHY: dict[str, Callable[[], Callable[[], None]]] = {
     "last layer zero": lambda: Run(filled(mlp(nn.Tanh()), None, 0.0), *blobs()),
     "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
     "deep tanh, Xavier": lambda: Run(deep(nn.Tanh, xavier=True), *blobs()),
-    "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted),
+    "imbalance with weights": lambda: Run(mlp(out=2), *rare(0.04, apart=False), loss=weighted(1.0, 30.0)),
+    "imbalance, judged by scores": lambda: Run(mlp(out=2), *half_told(), dev=half_told(1000)),
+    "dropout that is told": lambda: Run(Drops("told"), *blobs(), dev=blobs(200)),
+    "dropout that is always on": lambda: Run(Drops("always"), *blobs(), dev=blobs(200)),
+    "dropout as a layer": lambda: Run(Drops("layer"), *blobs(), dev=blobs(200)),
+    "attention that is told": lambda: Run(Drops("attention, told"), *blobs(), dev=blobs(200)),
     "imbalance, easy": lambda: Run(mlp(out=2), *rare(0.04, apart=True), epochs=8),
     "data sorted, batches shuffled": lambda: Run(mlp(), *by_class(*blobs())),
     "not shuffled, but mixed": lambda: Run(mlp(), *blobs(), shuffle=False),

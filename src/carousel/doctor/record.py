@@ -26,6 +26,7 @@ from .recorder import makes_table
 from .samples import Samples
 from .seen import (
     ActivationSeen,
+    DropoutSeen,
     Labels,
     LayerGradient,
     LossCalls,
@@ -35,14 +36,20 @@ from .seen import (
     Updates,
     see_all,
 )
+from .strays import Strays
 
 __all__ = ["MOST_CALLS", "Record"]
 
 CHANCE = ("cross_entropy", "nll_loss")
 """Losses whose value is ln K where nothing is known."""
 
-SQUASHING = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy")
-"""Losses of probabilities made by a sigmoid: their own or, of the last, one in front of it."""
+SQUASHING = (
+    "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy", "cross_entropy",
+)  # fmt: skip
+"""Losses of probabilities made by a sigmoid or softmax: their own or, of `binary_cross_entropy`, one in front of it."""
+
+SIGNS = {"soft_margin_loss": 1, "hinge_embedding_loss": 1, "cosine_embedding_loss": 2, "margin_ranking_loss": 2}
+"""Losses whose targets are -1 and 1, and where these stand."""
 
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
@@ -75,11 +82,14 @@ class Record:
         updates: by optimizer, how many of its updates were made of fresh gradients, and how many of gradients that were
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
+        optimizers: how many were made.
         activations: by module, kind and number of the call in it.
+        dropouts: by module and kind, those that no mode turns off.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
         comparisons: the same of evaluations that compare labels by `==`.
         graphs: whether graphs of backward passes grow into each other.
+        strays: what is trained with and is no parameter of any module.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         non_finite: the first one.
         error: what ended the script.
@@ -97,12 +107,17 @@ class Record:
     """By kind of loss: (step, value) of the counted calls with gradients wanted."""
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
+    optimizers: int = 0
+    emptied: int = 0
+    """Of the looked-into updates, how many came when `zero_grad` had dropped the gradients that were just made."""
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
+    dropouts: dict[tuple[int, str], DropoutSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
     comparisons: Compared = field(default_factory=Compared)
     graphs: Graphs = field(default_factory=Graphs)
+    strays: Strays = field(default_factory=Strays)
     non_finite: NonFinite | None = None
     error: BaseException | None = None
     lab: Lab | None = None
@@ -118,12 +133,15 @@ class Record:
     _outside: dict[str, int] = field(default_factory=dict)
     _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
+    _loaded: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
     _owned_at: tuple[int, int] = (0, 0)
     _made: list[tuple[nn.Module, tuple[Any, ...], Any]] = field(default_factory=list)
     _small: dict[Any, list[tuple[ActivationSeen, Tensor]]] = field(default_factory=dict)
     _in_backward: bool = False
+    _fresh: bool = False
+    _late: bool = False
     _graded: dict[Any, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,6 +169,7 @@ class Record:
             seen.outermost = not self._inside
             seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
             seen.bare = next(module.parameters(), None) is None
+            seen.own = type(module).__module__.startswith("torch.nn")
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, {}))
@@ -177,6 +196,28 @@ class Record:
             seen.see(self.steps, output.detach())
         else:  # as a copy: the script may write to it
             self._small.setdefault((kind, output.shape), []).append((seen, output.detach().clone()))
+
+    def dropout(self, kind: str, drops: bool, told: bool, learning: bool) -> None:
+        """See whether it follows the mode of the module around it.
+
+        A layer does; if it is made in the call, it is always in training mode. PyTorch's own modules tell by the share.
+        """
+        around = [module for module, _ in self._inside[-2:]]
+        if around and isinstance(around[-1], nn.modules.dropout._DropoutNd):
+            layer = self._modules[id(around.pop())]
+            if not around or not drops or around[-1].training or layer.learning + layer.evaluating:
+                return
+            kind, told = "made", False
+        if not around:
+            return
+        seen = self._modules[id(around[-1])]
+        if told or seen.own:
+            seen.noisy = seen.noisy or ("dropout" if drops == around[-1].training else None)
+        elif not learning or (not around[-1].training and seen.last_in_training >= 0):
+            key = seen.number, kind
+            if key not in self.dropouts:
+                self.dropouts[key] = DropoutSeen(kind, seen, line())
+            self.dropouts[key].evaluating += 1
 
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Count it, in its mode."""
@@ -238,15 +279,20 @@ class Record:
         if self.looks and kind in SQUASHING:
             calls.traced += 1
             calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
+        plain = isinstance(value, Tensor) and value.numel() == 1 and keywords.get("weight") is None
+        if self.looks and plain and (kind in SIGNS or kind == "binary_cross_entropy_with_logits"):
+            calls.checked += 1
+            calls.unfit += _is_unfit(kind, target, args, keywords)
         if not self.looks or given.ndim < 2 or not given.is_floating_point():
             return
-        rows = given.detach().movedim(1, -1).float()
+        rows = given.detach().movedim(-1 if kind == "ctc_loss" else 1, -1).float()
         calls.classes = rows.shape[-1]
         calls.looked += 1
         calls.columns += calls.classes == 1
         if calls.classes > 1:
             calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
-            calls.log_probabilities += _is_one(rows.exp().sum(-1))
+            last = kind == "kl_div" and given.ndim > 2 and _is_one(given.detach().float().exp().sum(-1))
+            calls.log_probabilities += last or _is_one(rows.exp().sum(-1))
 
     def compared(self, one: Tensor, other: Tensor) -> None:
         """It may be an evaluation."""
@@ -271,18 +317,21 @@ class Record:
         """Count the classes and those that were recognized, where the targets are classes."""
         if kind in CHANCE and not target.is_floating_point() and scores.ndim > 1:
             classes, answer = scores.shape[1], scores.argmax(1)
-            weights = keywords.get("weight", args[2] if len(args) > 2 else None)
+            weights = args[2] if len(args) > 2 else keywords.get("weight")
         elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape:
             if self._is_graded(kind, target):
                 return
             classes, answer = 2, scores > (0.0 if kind.endswith("logits") else 0.5)
-            weights = keywords.get("pos_weight", keywords.get("weight"))
+            weights = keywords.get("pos_weight")
         else:
             return
         of = self.labels.get(kind)
         if of is None:
             of = self.labels[kind] = Labels()
-        of.weighted = of.weighted or weights is not None
+        others = kind not in CHANCE and (args[2] if len(args) > 2 else keywords.get("weight")) is not None
+        if weights is not None and of.weights is None:
+            of.weights = _of_classes(weights.detach().flatten().tolist(), classes, kind in CHANCE)
+        of.weighted = of.weighted or others or (weights is not None and of.weights is None)
         of.add(self.steps, target, answer, classes)
 
     def _is_graded(self, kind: str, target: Tensor) -> bool:
@@ -298,6 +347,9 @@ class Record:
             self._updated()
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
+        if self.looked and how == "plain":  # the parameters are known
+            inputs = (t for _, args, _ in self._made for t in _tensors(args))
+            self.strays.before_backward(roots, self._parameters, inputs, self._alive)
         for of in self.updates.values():
             if of.used and not any(map(_has_gradient, of.held)):
                 of.used = False
@@ -313,13 +365,26 @@ class Record:
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
-        self._in_backward = False
+        self._in_backward, self._fresh, self._late = False, True, False
         self.backwards += 1
         self._by_hand.after_backward(roots)
+
+    def made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count it."""
+        self.optimizers += 1
+
+    def loaded(self, module: nn.Module) -> None:
+        """Its parameters may be meant to stay."""
+        self._loaded |= {id(p): weakref.ref(p) for p in module.parameters()}
+
+    def asked(self, inputs: tuple[Tensor, ...]) -> None:
+        """They are no parameters."""
+        self.strays.asked(inputs)
 
     def zero_grad(self) -> None:
         """Count it."""
         self.dropped += 1
+        self._late = self._fresh
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
@@ -330,14 +395,17 @@ class Record:
         if of is None:
             of = self.updates[id(optimizer)] = Updates(type(optimizer).__name__, line=line())
         of.held = held
-        if of.used:
+        if of.used and self.backwards > of.backwards:
             of.carried += 1
-        else:
+        elif not of.used:
             of.fresh += 1
+        of.backwards = self.backwards
         if not self.looks:
             return
         self.looked += 1
+        self.emptied += self._late and not any(map(_has_gradient, held))
         self._name()
+        of.pushed = of.pushed or any(p.grad is not None for p in held)
         weights, others = list[Tensor](), list[tuple[str, Tensor]]()
         for name, owner, module, p, seen in self._named():
             seen.wanted = p.requires_grad
@@ -397,6 +465,7 @@ class Record:
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
         self._updated()
+        self._fresh = self._late = False
         self.updates[id(optimizer)].used = True
 
     def _updated(self) -> None:
@@ -404,6 +473,7 @@ class Record:
             see_all(self.steps, of)
         self._small.clear()
         self._made.clear()
+        self._evaluated_on = 0
         self.steps += 1
         self.looks, self.counts = self._falls_due(ALWAYS), self._falls_due(self.counted)
         self.samples.updated()
@@ -418,6 +488,9 @@ class Record:
     def named(self) -> list[tuple[Tensor, ParameterSeen]]:
         """The parameters that there are still, with what was seen of them."""
         return [(p, seen) for _, _, _, p, seen in self._owned]
+
+    def _alive(self) -> list[nn.Module]:
+        return [m for seen in self.modules if (m := seen.reference()) is not None]
 
     def roots(self) -> list[nn.Module]:
         """The called modules that no other called module contains."""
@@ -507,6 +580,7 @@ class Record:
                     for own, p in module.named_parameters(recurse=False):
                         name = ".".join([owner, *([path] if path else []), own])
                         seen = ParameterSeen(name, owner, tuple(p.shape), p.requires_grad)
+                        seen.loaded = id(p) in self._loaded and self._loaded[id(p)]() is p
                         self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
         return self._owned
 
@@ -535,7 +609,8 @@ def _first_bad(value: Any) -> Tensor | None:
 def _noise(module: nn.Module) -> str | None:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return "batch norm"
-    return "dropout" if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 else None
+    between = isinstance(module, nn.RNNBase) and module.num_layers > 1 and module.dropout > 0
+    return "dropout" if between or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0) else None
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -544,6 +619,22 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+
+
+def _is_unfit(kind: str, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Whether targets have values that a loss is not made for; with a loss for each sample they may be masked."""
+    if kind not in SIGNS:
+        return bool(((target < 0) | (target > 1)).any())
+    at = SIGNS[kind]
+    signs = args[at] if len(args) > at else keywords.get("target")
+    return isinstance(signs, Tensor) and bool((signs == 0).any()) and not bool((signs < 0).any())
+
+
+def _of_classes(weights: list[float], classes: int, each: bool) -> list[float] | None:
+    """The weight of each class, or of the second of two over that of the first, if it is the same in all columns."""
+    if each:
+        return weights if len(weights) == classes else None
+    return [1.0, weights[0]] if len(set(weights)) == 1 else None
 
 
 def _has_gradient(p: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "ActivationSeen",
+    "DropoutSeen",
     "Labels",
     "LayerGradient",
     "LossCalls",
@@ -33,15 +34,16 @@ class ModuleSeen:
         kind: the name of its class.
         number: how many modules were called before it.
         name: its path from the outermost module.
-        noisy: "dropout" or "batch norm", if it is one that does something.
+        noisy: "dropout" or "batch norm", if it is one that does something, or calls a function that does.
         learning, evaluating: how often it was called with gradients wanted, and without.
         learning_in_eval: of `learning`, in evaluation mode.
         evaluating_in_training: of `evaluating`, in training mode.
-        repeated: of `evaluating`, on the same tensor as the call before.
+        repeated: of `evaluating`, on the same tensor as the call before, with no update between.
         outermost: no other module was being called when it was first called.
         trainable: it has no parameters that want no gradient.
         bare: neither it nor a module inside it has parameters, as a loss.
         last_in_training: updates before its last call with gradients in training mode, -1 without one.
+        own: it is one of PyTorch's.
     """
 
     reference: weakref.ref[nn.Module]
@@ -58,6 +60,24 @@ class ModuleSeen:
     trainable: bool = True
     bare: bool = False
     last_in_training: int = -1
+    own: bool = False
+
+
+@dataclass
+class DropoutSeen:
+    """Dropout at one place that no mode of a module turns off.
+
+    Attributes:
+        kind: the function, "made" if it is a layer made in the call.
+        module: in which it is called.
+        line: of the script.
+        evaluating: how often it has dropped without gradients wanted, or with its module in evaluation mode.
+    """
+
+    kind: str
+    module: ModuleSeen
+    line: str | None
+    evaluating: int = 0
 
 
 @dataclass
@@ -73,6 +93,7 @@ class ParameterSeen:
         pushed: one of these gradients was not zero everywhere.
         held: an optimizer has it.
         called: its module was called to learn.
+        loaded: it was given values that were kept, before the first look.
     """
 
     name: str
@@ -83,6 +104,7 @@ class ParameterSeen:
     gradients: int = 0
     pushed: bool = False
     held: bool = False
+    loaded: bool = False
 
 
 @dataclass
@@ -99,8 +121,10 @@ class LossCalls:
         positive: of the looked-at calls, how often no element of the input was below zero.
         maker: the function that made the input, as PyTorch calls it in graphs ("Softplus").
         squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
-            itself; with `binary_cross_entropy`, which applies none, how often two had.
+            or softmax itself; with `binary_cross_entropy`, which applies none, how often two had.
         traced: how often that was asked.
+        unfit: of `checked`, how often the targets had values that the loss is not made for: outside of 0 to 1, or 0
+            and 1 in place of -1 and 1.
         table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
         line: of the script, that made the first.
     """
@@ -116,6 +140,8 @@ class LossCalls:
     maker: str = ""
     squashed: int = 0
     traced: int = 0
+    unfit: int = 0
+    checked: int = 0
     table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     line: str | None = None
 
@@ -137,9 +163,11 @@ class Labels:
     """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
 
     Attributes:
-        weighted: the loss was told weights of classes.
+        weights: the weight of each class, if the loss was told such ones.
+        weighted: it was told others, as one for each sample.
     """
 
+    weights: list[float] | None = None
     weighted: bool = False
     _counted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
@@ -336,6 +364,8 @@ class Updates:
         carried: updates whose gradients were added to those that the update before had used.
         used: its gradients have been used, and are still there.
         line: of the script, that makes the first update.
+        pushed: some of its parameters had a gradient, at some look.
+        backwards: passes of the run before its last update.
     """
 
     kind: str
@@ -344,6 +374,8 @@ class Updates:
     carried: int = 0
     used: bool = False
     line: str | None = None
+    pushed: bool = False
+    backwards: int = 0
 
 
 @dataclass(frozen=True)

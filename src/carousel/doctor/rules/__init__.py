@@ -67,12 +67,12 @@ RULES: tuple[ModuleType, ...] = (
     lr_too_high,
     dead_relu,
     vanishing_gradient_depth,
-    class_imbalance,
     data_leakage,
     label_noise,
     overfitting,
     non_finite,
     lr_too_low,
+    class_imbalance,
     underfitting,
 )
 """Causes before what follows from them: a rule explains only those behind it."""
@@ -116,6 +116,9 @@ AHEAD: dict[str, Experiment] = {
 LEFT_OVER = ("lr-too-low", "underfitting")
 """What is said only where nothing else is wrong: any fault makes for slow learning."""
 
+IDLE = (class_imbalance.CODE,)
+"""What follows from any error: a network that cannot learn says always the commonest class."""
+
 
 def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
     """What is wrong, the worst first; what another fault explains is listed under it.
@@ -132,10 +135,12 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
         if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
+    errors = {finding.code for _, finding in found if finding.severity == "error"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
     explained: dict[str, str] = {}
     for rule in RULES:
-        for code in (*rule.EXPLAINS, *LEFT_OVER) if rule.CODE in codes else ():
+        idle = IDLE if rule.CODE in errors else ()
+        for code in (*rule.EXPLAINS, *LEFT_OVER, *idle) if rule.CODE in codes else ():
             if code in codes and order[code] > order[rule.CODE]:
                 explained.setdefault(code, explained.get(str(rule.CODE), str(rule.CODE)))
     shown = []
