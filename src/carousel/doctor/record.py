@@ -19,19 +19,17 @@ from torch import Tensor, nn
 from .answers import Answers
 from .by_hand import ByHand
 from .compared import Compared
-from .graphs import Graphs, makers, squashings
+from .criteria import Criteria, is_mean, looked_at, plain_mean
+from .finiteness import Finiteness, tensors_of
+from .graphs import Graphs
 from .lab import Lab
 from .lines import line
-from .recorder import makes_table
 from .samples import Samples
 from .seen import (
     ActivationSeen,
     DropoutSeen,
-    Labels,
     LayerGradient,
-    LossCalls,
     ModuleSeen,
-    NonFinite,
     ParameterSeen,
     Updates,
     see_all,
@@ -39,17 +37,6 @@ from .seen import (
 from .strays import Strays
 
 __all__ = ["MOST_CALLS", "Record"]
-
-CHANCE = ("cross_entropy", "nll_loss")
-"""Losses whose value is ln K where nothing is known."""
-
-SQUASHING = (
-    "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy", "cross_entropy",
-)  # fmt: skip
-"""Losses of probabilities made by a sigmoid or softmax: their own or, of `binary_cross_entropy`, one in front of it."""
-
-SIGNS = {"soft_margin_loss": 1, "hinge_embedding_loss": 1, "cosine_embedding_loss": 2, "margin_ranking_loss": 2}
-"""Losses whose targets are -1 and 1, and where these stand."""
 
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
@@ -75,10 +62,7 @@ class Record:
         backwards: backward passes so far.
         losses: (step, value) of the scalars that `backward` began from, where looked at.
         modules: called modules in the order of their first call.
-        loss_calls: by kind.
-        labels: by kind of loss.
-        evaluations: by kind of loss: (step, mean of the values, samples) of the calls without gradients between two
-            updates.
+        criteria: what the loss functions were given.
         updates: by optimizer, how many of its updates were made of fresh gradients, and how many of gradients that were
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
@@ -91,7 +75,7 @@ class Record:
         graphs: whether graphs of backward passes grow into each other.
         strays: what is trained with and is no parameter of any module.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
-        non_finite: the first one.
+        finiteness: the first number that is none.
         error: what ended the script.
         lab: for experiments, if they are wanted.
     """
@@ -100,11 +84,7 @@ class Record:
     backwards: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
     modules: list[ModuleSeen] = field(default_factory=list)
-    loss_calls: dict[str, LossCalls] = field(default_factory=dict)
-    labels: dict[str, Labels] = field(default_factory=dict)
-    evaluations: dict[str, list[tuple[int, float, int]]] = field(default_factory=dict)
-    trained: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """By kind of loss: (step, value) of the counted calls with gradients wanted."""
+    criteria: Criteria = field(default_factory=Criteria)
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
     optimizers: int = 0
@@ -118,7 +98,7 @@ class Record:
     comparisons: Compared = field(default_factory=Compared)
     graphs: Graphs = field(default_factory=Graphs)
     strays: Strays = field(default_factory=Strays)
-    non_finite: NonFinite | None = None
+    finiteness: Finiteness = field(default_factory=Finiteness)
     error: BaseException | None = None
     lab: Lab | None = None
     counted: int = COUNTED
@@ -137,12 +117,10 @@ class Record:
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
     _owned_at: tuple[int, int] = (0, 0)
-    _made: list[tuple[nn.Module, tuple[Any, ...], Any]] = field(default_factory=list)
     _small: dict[Any, list[tuple[ActivationSeen, Tensor]]] = field(default_factory=dict)
     _in_backward: bool = False
     _fresh: bool = False
     _late: bool = False
-    _graded: dict[Any, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.looks = self.counts = True
@@ -229,14 +207,14 @@ class Record:
         seen = self._modules.get(id(module))
         if seen is None:
             return
-        wants = output.requires_grad if isinstance(output, Tensor) else any(t.requires_grad for t in _tensors(output))
+        wants = output.requires_grad if isinstance(output, Tensor) else any(t.requires_grad for t in tensors_of(output))
         if wants:
             seen.learning += 1
             seen.learning_in_eval += not module.training
             if module.training:
                 seen.last_in_training = self.steps
-            if self.looks and not self._in_backward and self.non_finite is None:
-                self._made.append((module, args, output))
+            if self.looks and not self._in_backward:
+                self.finiteness.outputs.append((module, args, output))
         else:
             seen.evaluating += 1
             if seen.outermost and args:
@@ -251,95 +229,24 @@ class Record:
         if not isinstance(given, Tensor) or not isinstance(target, Tensor):
             return
         if not given.requires_grad:
-            self._evaluated(kind, keywords, value, given.shape[0] if given.ndim else 1)
+            self.criteria.evaluated(kind, keywords, value, given.shape[0] if given.ndim else 1, self.steps)
             if not self.samples.evaluates_training_data:
-                self.answers.evaluated(kind, given, target, _plain_mean(args, keywords, value), self.steps)
+                self.answers.evaluated(kind, given, target, plain_mean(args, keywords, value), self.steps)
             return
         self.samples.lost(kind, given, target, self.looks)
         if self.counts:
             self.answers.trained(kind, given, target, self.steps)
-            self._labelled(kind, given.detach(), target, args, keywords)
-            if isinstance(value, Tensor) and value.numel() == 1 and _reduction(keywords) == "mean":
-                self.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
-        calls = self.loss_calls.get(kind)
-        if calls is None:
-            calls = self.loss_calls[kind] = LossCalls(kind, line=line())
-        calls.count += 1
-        if given.ndim != target.ndim and makes_table(given, target):
-            calls.table = tuple(given.shape), tuple(target.shape)
-        if (
-            kind == "poisson_nll_loss"
-            and self.looks
-            and (args[2] if len(args) > 2 else keywords.get("log_input", True))
-        ):
-            calls.looked += 1
-            calls.positive += bool((given >= 0).all())
-            calls.maker = calls.maker or next((name for name in makers(given) if name != "Add"), "")
-            return
-        if self.looks and kind in SQUASHING:
-            calls.traced += 1
-            calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
-        plain = isinstance(value, Tensor) and value.numel() == 1 and keywords.get("weight") is None
-        if self.looks and plain and (kind in SIGNS or kind == "binary_cross_entropy_with_logits"):
-            calls.checked += 1
-            calls.unfit += _is_unfit(kind, target, args, keywords)
-        if not self.looks or given.ndim < 2 or not given.is_floating_point():
-            return
-        rows = given.detach().movedim(-1 if kind == "ctc_loss" else 1, -1).float()
-        calls.classes = rows.shape[-1]
-        calls.looked += 1
-        calls.columns += calls.classes == 1
-        if calls.classes > 1:
-            calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
-            last = kind == "kl_div" and given.ndim > 2 and _is_one(given.detach().float().exp().sum(-1))
-            calls.log_probabilities += last or _is_one(rows.exp().sum(-1))
+            self.criteria.counted(kind, given, target, args, keywords, self.steps)
+            if is_mean(value, keywords):
+                self.criteria.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
+        calls = self.criteria.called(kind, given, target)
+        if self.looks:
+            looked_at(calls, given, target, args, keywords, value)
 
     def compared(self, one: Tensor, other: Tensor) -> None:
         """It may be an evaluation."""
         if not self.samples.evaluates_training_data:
             self.comparisons.compared(one, other, self.steps)
-
-    def _evaluated(self, kind: str, keywords: dict[str, Any], value: Any, samples: int) -> None:
-        """Join the calls between two updates to one evaluation."""
-        how = _reduction(keywords)
-        if not isinstance(value, Tensor) or value.numel() != 1 or how == "none":
-            return
-        mean = float(value.detach()) / (samples if how == "sum" else 1)
-        of = self.evaluations.setdefault(kind, [])
-        if of and of[-1][0] == self.steps:
-            _, before, count = of.pop()
-            mean, samples = (before * count + mean * samples) / (count + samples), count + samples
-        of.append((self.steps, mean, samples))
-
-    def _labelled(
-        self, kind: str, scores: Tensor, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> None:
-        """Count the classes and those that were recognized, where the targets are classes."""
-        if kind in CHANCE and not target.is_floating_point() and scores.ndim > 1:
-            classes, answer = scores.shape[1], scores.argmax(1)
-            weights = args[2] if len(args) > 2 else keywords.get("weight")
-        elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape:
-            if self._is_graded(kind, target):
-                return
-            classes, answer = 2, scores > (0.0 if kind.endswith("logits") else 0.5)
-            weights = keywords.get("pos_weight")
-        else:
-            return
-        of = self.labels.get(kind)
-        if of is None:
-            of = self.labels[kind] = Labels()
-        others = kind not in CHANCE and (args[2] if len(args) > 2 else keywords.get("weight")) is not None
-        if weights is not None and of.weights is None:
-            of.weights = _of_classes(weights.detach().flatten().tolist(), classes, kind in CHANCE)
-        of.weighted = of.weighted or others or (weights is not None and of.weights is None)
-        of.add(self.steps, target, answer, classes)
-
-    def _is_graded(self, kind: str, target: Tensor) -> bool:
-        """Targets of a binary loss that are no labels, as the pixels of an image; of one shape, told by the first."""
-        key = kind, target.shape[1:]
-        if key not in self._graded:
-            self._graded[key] = not bool(((target == 0) | (target == 1)).all())
-        return self._graded[key]
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
@@ -348,7 +255,7 @@ class Record:
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
         if self.looked and how == "plain":  # the parameters are known
-            inputs = (t for _, args, _ in self._made for t in _tensors(args))
+            inputs = (t for _, args, _ in self.finiteness.outputs for t in tensors_of(args))
             self.strays.before_backward(roots, self._parameters, inputs, self._alive)
         for of in self.updates.values():
             if of.used and not any(map(_has_gradient, of.held)):
@@ -357,10 +264,9 @@ class Record:
             if self.counts and root.numel() == 1:
                 value = float(root.detach())
                 self.losses.append((self.steps, value))
-                if not math.isfinite(value) and self.non_finite is None:
-                    self._find_non_finite()
-                    self.non_finite = self.non_finite or NonFinite(self.steps, "the loss", f"is {value}")
-        self._made.clear()
+                if not math.isfinite(value) and self.finiteness.first is None:
+                    self.finiteness.loss(value, self.steps, self._name_of)
+        self.finiteness.outputs.clear()
         self._in_backward = True
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
@@ -424,8 +330,8 @@ class Record:
                 others.append((name, p.grad))
         self._measure(weights)
         for (name, gradient), length in zip(others, _norms([g for _, g in others]), strict=True):
-            if self.non_finite is None and not math.isfinite(length):
-                self._grew(name, gradient)
+            if not math.isfinite(length) and self.finiteness.first is None:
+                self.finiteness.gradient(gradient, self.steps, name)
         for p in held:
             if id(p) in self._parameters:
                 self._parameters[id(p)].held = True
@@ -446,13 +352,8 @@ class Record:
         for p, g, w in zip(weights, _norms(gradients), _norms(weights), strict=True):
             layer, root = self.layers[id(p)], math.sqrt(max(1, p.numel()))
             layer.sizes.append((self.steps, g / root, w / root))
-            if not math.isfinite(g) and self.non_finite is None and p.grad is not None:
-                self._grew(layer.name, p.grad)
-
-    def _grew(self, name: str, gradient: Tensor) -> None:
-        """A sum of it is no number; of very large ones that need not mean that one of them is none."""
-        if not _is_finite(gradient):
-            self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(gradient))
+            if not math.isfinite(g) and self.finiteness.first is None and p.grad is not None:
+                self.finiteness.gradient(p.grad, self.steps, layer.name)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Count it, and see how far the weights have moved."""
@@ -472,7 +373,7 @@ class Record:
         for of in self._small.values():
             see_all(self.steps, of)
         self._small.clear()
-        self._made.clear()
+        self.finiteness.outputs.clear()
         self._evaluated_on = 0
         self.steps += 1
         self.looks, self.counts = self._falls_due(ALWAYS), self._falls_due(self.counted)
@@ -527,14 +428,10 @@ class Record:
 
     def has_learned(self) -> bool:
         """The loss is positive, and less than a twentieth of what it was in the first ten updates, or of chance."""
-        if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.labels.values()):
+        if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.criteria.labels.values()):
             return True
         first = [value for _, value in self.course()[:10]]
-        for kind, calls in self.loss_calls.items():
-            if kind in CHANCE and calls.classes > 1:
-                first.append(math.log(calls.classes))
-            elif kind.startswith("binary_cross_entropy"):
-                first.append(math.log(2))
+        first += self.criteria.chance()
         return bool(first) and 0 <= self.last_loss() < 0.05 * min(first)
 
     def depth_ratio(self, since: int, until: int) -> float | None:
@@ -584,26 +481,9 @@ class Record:
                         self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
         return self._owned
 
-    def _find_non_finite(self) -> None:
-        """The first module of the step that made what is no number out of numbers."""
-        for module, args, output in self._made:
-            bad = _first_bad(output)
-            if bad is None:
-                continue
-            own = [p for p in module.parameters(recurse=False) if not _is_finite(p)]
-            self._name()
-            where = self._modules[id(module)].name
-            if _first_bad(args) is not None:
-                self.non_finite = NonFinite(self.steps, f"the input of {where}", _what(bad))
-            elif own:
-                self.non_finite = NonFinite(self.steps, f"the weights of {where}", _what(own[0]))
-            else:
-                self.non_finite = NonFinite(self.steps, f"the output of {where}", _what(bad))
-            return
-
-
-def _first_bad(value: Any) -> Tensor | None:
-    return next((t for t in _tensors(value) if t.is_floating_point() and not _is_finite(t)), None)
+    def _name_of(self, module: nn.Module) -> str:
+        self._name()
+        return self._modules[id(module)].name
 
 
 def _noise(module: nn.Module) -> str | None:
@@ -613,44 +493,9 @@ def _noise(module: nn.Module) -> str | None:
     return "dropout" if between or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0) else None
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
-
-
-def _is_unfit(kind: str, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
-    """Whether targets have values that a loss is not made for; with a loss for each sample they may be masked."""
-    if kind not in SIGNS:
-        return bool(((target < 0) | (target > 1)).any())
-    at = SIGNS[kind]
-    signs = args[at] if len(args) > at else keywords.get("target")
-    return isinstance(signs, Tensor) and bool((signs == 0).any()) and not bool((signs < 0).any())
-
-
-def _of_classes(weights: list[float], classes: int, each: bool) -> list[float] | None:
-    """The weight of each class, or of the second of two over that of the first, if it is the same in all columns."""
-    if each:
-        return weights if len(weights) == classes else None
-    return [1.0, weights[0]] if len(set(weights)) == 1 else None
-
-
 def _has_gradient(p: Tensor) -> bool:
     g = p.grad
     return g is not None and bool((g._values() if g.is_sparse else g).count_nonzero())
-
-
-def _reduction(keywords: dict[str, Any]) -> str:
-    return keywords.get("reduction", "mean")
-
-
-def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> float | None:
-    """The value of a loss, if it is the mean over samples that all count the same."""
-    changed = any(keywords.get(name) is not None for name in ("weight", "pos_weight")) or len(args) > 2
-    same = not changed and not keywords.get("label_smoothing") and _reduction(keywords) == "mean"
-    return float(value) if same and isinstance(value, Tensor) and value.numel() == 1 else None
 
 
 def _norms(of: list[Tensor]) -> list[float]:
@@ -662,18 +507,3 @@ def _norms(of: list[Tensor]) -> list[float]:
     if len({n.device for n in norms}) > 1:
         norms = [n.cpu() for n in norms]
     return torch.stack(norms).tolist()
-
-
-def _is_finite(t: Tensor) -> bool:
-    return bool((t._values() if t.is_sparse else t).isfinite().all())
-
-
-def _is_one(sums: Tensor) -> bool:
-    return bool(((sums - 1).abs() < 1e-3).all())
-
-
-def _what(t: Tensor) -> str:
-    nan, count = int(t.isnan().sum()), t.numel()
-    infinite = int(t.isinf().sum())
-    parts = [f"{n} of {count} are {word}" for n, word in ((nan, "NaN"), (infinite, "infinite")) if n]
-    return " and ".join(parts)

@@ -1,24 +1,20 @@
-"""What a record holds of one module, parameter, activation, loss or optimizer."""
+"""What a record holds of one module, parameter, activation or optimizer."""
 
 from __future__ import annotations
 
 import math
 import weakref
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 __all__ = [
     "ActivationSeen",
     "DropoutSeen",
-    "Labels",
     "LayerGradient",
-    "LossCalls",
     "ModuleSeen",
-    "NonFinite",
     "ParameterSeen",
     "Updates",
     "see_all",
@@ -105,128 +101,6 @@ class ParameterSeen:
     pushed: bool = False
     held: bool = False
     loaded: bool = False
-
-
-@dataclass
-class LossCalls:
-    """The calls of one kind of loss function with gradients wanted.
-
-    Attributes:
-        count: how often.
-        looked: of these, how often the numbers were looked at.
-        probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
-        log_probabilities: the same of its exponential.
-        columns: of these, how often there was one element in a row.
-        classes: elements of a row, 0 where there are no rows.
-        positive: of the looked-at calls, how often no element of the input was below zero.
-        maker: the function that made the input, as PyTorch calls it in graphs ("Softplus").
-        squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
-            or softmax itself; with `binary_cross_entropy`, which applies none, how often two had.
-        traced: how often that was asked.
-        unfit: of `checked`, how often the targets had values that the loss is not made for: outside of 0 to 1, or 0
-            and 1 in place of -1 and 1.
-        table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
-        line: of the script, that made the first.
-    """
-
-    kind: str
-    count: int = 0
-    looked: int = 0
-    probabilities: int = 0
-    log_probabilities: int = 0
-    columns: int = 0
-    classes: int = 0
-    positive: int = 0
-    maker: str = ""
-    squashed: int = 0
-    traced: int = 0
-    unfit: int = 0
-    checked: int = 0
-    table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    line: str | None = None
-
-    @property
-    def at(self) -> str:
-        """The line, in parentheses."""
-        return f" ({self.line})" if self.line else ""
-
-
-WAITING, WAITING_LABELS = 16, 2**16
-"""Batches, and labels, that are counted in one go: of small ones that costs a fraction of one by one."""
-
-MOST_COUNTS = 2**21
-"""Numbers kept of a loss; of more, as of a large vocabulary, every second batch is dropped."""
-
-
-@dataclass
-class Labels:
-    """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
-
-    Attributes:
-        weights: the weight of each class, if the loss was told such ones.
-        weighted: it was told others, as one for each sample.
-    """
-
-    weights: list[float] | None = None
-    weighted: bool = False
-    _counted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-    _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
-    _numbers: int = 0
-
-    def add(self, step: int, label: Tensor, answer: Tensor, classes: int) -> None:
-        """A batch with the network's answers. Labels outside of the classes are left out, and batches of fractions."""
-        self._waiting.append((step, label.detach().flatten().clone(), answer.flatten(), classes))
-        self._numbers += label.numel()
-        if len(self._waiting) >= WAITING or self._numbers >= WAITING_LABELS:
-            self._count()
-
-    def counts(self, since: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the counted batches from step `since` on.
-
-        Returns:
-            their steps (batches), the samples of each class (batches, classes), and how many of these were recognized.
-        """
-        self._count()
-        classes = max((seen.shape[1] for _, seen, _ in self._counted), default=0)
-        none = np.zeros(0, int), *np.zeros((2, 0, classes), int)
-        chunks = [(steps, *(_widened(of, classes) for of in counts)) for steps, *counts in self._counted]
-        self._counted = [tuple(map(np.concatenate, zip(none, *chunks, strict=True)))]
-        steps, seen, right = self._counted[0]
-        later = steps >= since
-        return steps[later], seen[later], right[later]
-
-    def totals(self, since: int = 0) -> tuple[Tensor, Tensor]:
-        """Samples and recognized ones by class, from step `since` on."""
-        _, seen, right = self.counts(since)
-        return torch.from_numpy(seen.sum(0)), torch.from_numpy(right.sum(0))
-
-    def entropy(self) -> float:
-        """Of the classes, in nats: the loss of whoever knows their frequencies and nothing else."""
-        counts, _ = self.totals()
-        return float(torch.special.entr(counts / max(1, int(counts.sum()))).sum())
-
-    def _count(self) -> None:
-        """Count what waits."""
-        waiting, self._waiting, self._numbers = self._waiting, [], 0
-        for (classes, _), of in groupby(waiting, key=lambda batch: (batch[3], batch[1].dtype)):
-            steps, labels, answers, _ = zip(*of, strict=True)
-            number = np.repeat(np.arange(len(steps)), [label.numel() for label in labels])
-            label, answer = (torch.cat(v).to("cpu", torch.float64).numpy() for v in (labels, answers))
-            known = (label >= 0) & (label < classes)  # others as with ignore_index
-            at = (number * classes + np.where(known, label, 0)).astype(np.int64)
-            seen, right = (
-                np.bincount(at[chosen], minlength=len(steps) * classes).reshape(-1, classes)
-                for chosen in (known, known & (label == answer))
-            )
-            whole = np.bincount(number[label % 1 != 0], minlength=len(steps)) == 0
-            self._counted.append((np.array(steps)[whole], seen[whole], right[whole]))
-        if sum(seen.size for _, seen, _ in self._counted) > MOST_COUNTS:
-            self._counted = [tuple(v[::2] for v in chunk) for chunk in self._counted]
-
-
-def _widened(counts: np.ndarray, classes: int) -> np.ndarray:
-    more = classes - counts.shape[1]
-    return np.pad(counts, ((0, 0), (0, more))) if more else counts
 
 
 Histogram = tuple[int, float, float, list[int]]
@@ -376,12 +250,3 @@ class Updates:
     line: str | None = None
     pushed: bool = False
     backwards: int = 0
-
-
-@dataclass(frozen=True)
-class NonFinite:
-    """The first value that is no number, and what made it."""
-
-    step: int
-    where: str
-    what: str

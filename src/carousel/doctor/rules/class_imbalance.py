@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..criteria import Labels
 from ..findings import Finding
 from ..lab import Lab
 from ..pairs import target_of, targets
 from ..record import Record
-from ..seen import Labels
 
 CODE = "class-imbalance"
 EXPLAINS = ("underfitting",)
@@ -54,7 +54,7 @@ class Told:
 def findings(record: Record) -> list[Finding]:
     """Where the last quarter of the run recognizes hardly any but the commonest class."""
     found = []
-    for kind, labels in record.labels.items():
+    for kind, labels in record.criteria.labels.items():
         if labels.weighted or record.steps < 30:
             continue
         seen, right = labels.totals(since=record.steps * 3 // 4)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 
+from ..criteria import LossCalls
 from ..findings import Finding
 from ..record import Record
-from ..seen import LossCalls
 
 CODE = "double-softmax"
 EXPLAINS = ("wrong-loss", "lr-too-low", "underfitting")
@@ -26,8 +26,9 @@ LEAST = 3
 
 def findings(record: Record) -> list[Finding]:
     """Where every input seen of a cross-entropy was made of distributions, or by a sigmoid too many."""
-    calls = record.loss_calls.get("cross_entropy")
-    found = [_sigmoid(of) for of in record.loss_calls.values() if LEAST <= of.traced == of.squashed and of is not calls]
+    calls = record.criteria.calls.get("cross_entropy")
+    others = [of for of in record.criteria.calls.values() if of is not calls]
+    found = [_sigmoid(of) for of in others if LEAST <= of.traced == of.squashed]
     if calls is None or calls.looked < LEAST:
         return found
     if calls.probabilities < calls.looked:

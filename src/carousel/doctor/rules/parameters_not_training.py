@@ -38,7 +38,8 @@ def findings(record: Record) -> list[Finding]:
     """Where parameters want a gradient and get none, or get one that no optimizer uses."""
     if not record.steps:
         return _no_update(record)
-    if record.looked < LEAST or (record.non_finite is not None and record.non_finite.step == 0):
+    first = record.finiteness.first
+    if record.looked < LEAST or (first is not None and first.step == 0):
         return []
     wanting = [p for p in record.parameters if p.wanted]
     unheld = [p for p in wanting if not p.held and p.gradients]

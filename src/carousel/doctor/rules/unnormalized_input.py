@@ -82,11 +82,12 @@ def _targets(record: Record) -> list[Finding]:
     end = record.last_loss() / found.spread
     if not far_below(found.start, found.after, end):
         return []
+    calls = record.criteria.calls.get("mse_loss")
     return [
         Finding(
             CODE,
             "error",
-            f"the targets of mse_loss{record.loss_calls['mse_loss'].at if 'mse_loss' in record.loss_calls else ''}",
+            f"the targets of mse_loss{calls.at if calls else ''}",
             f"The root mean square of the targets is {found.largest:.3g}. Standardized, {UPDATES} updates from the "
             f"same start bring the loss to {found.after:.3g} of their variance (on batches that were held out); the "
             f"run, after {record.steps} updates, was at {end:.3g} of it.",

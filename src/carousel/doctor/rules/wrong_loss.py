@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..criteria import LossCalls
 from ..findings import Finding
 from ..lab import UPDATES, Lab, far_below
 from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
 from ..recorder import Broadcast
-from ..seen import LossCalls
 from ..tape import Call
 
 CODE = "wrong-loss"
@@ -74,7 +74,7 @@ class Names:
 def findings(record: Record) -> list[Finding]:
     """Where `nll_loss` was given what are no log-probabilities."""
     table = record.lab.recorder.broadcast if record.lab is not None else None
-    for calls in record.loss_calls.values():
+    for calls in record.criteria.calls.values():
         if table is None and calls.table is not None:
             table = Broadcast(*calls.table, calls.line)
     if table is not None:
@@ -88,7 +88,7 @@ def findings(record: Record) -> list[Finding]:
                 "Give both the same shape: targets.unsqueeze(1), or outputs.squeeze(1).",
             )
         ]
-    one = record.loss_calls.get("cross_entropy")
+    one = record.criteria.calls.get("cross_entropy")
     if one is not None and one.looked >= LEAST and one.columns == one.looked:
         return [
             Finding(
@@ -101,13 +101,13 @@ def findings(record: Record) -> list[Finding]:
                 "regression mse_loss.",
             )
         ]
-    rate = record.loss_calls.get("poisson_nll_loss")
+    rate = record.criteria.calls.get("poisson_nll_loss")
     if rate is not None and rate.looked >= LEAST and rate.positive == rate.looked and rate.maker.startswith(POSITIVE):
         return [_rate(rate)]
-    unfit = [calls for calls in record.loss_calls.values() if LEAST <= calls.checked == calls.unfit]
+    unfit = [calls for calls in record.criteria.calls.values() if LEAST <= calls.checked == calls.unfit]
     if unfit:
         return [_targets(unfit[0])]
-    calls = next((of for kind in LOGARITHMS if (of := record.loss_calls.get(kind)) is not None), None)
+    calls = next((of for kind in LOGARITHMS if (of := record.criteria.calls.get(kind)) is not None), None)
     if calls is None or not _lacks_logarithm(record, calls):
         return _names(record) or _shares(record)
     lowest = min((value for _, value in record.losses), default=0.0)
@@ -138,7 +138,7 @@ def _lacks_logarithm(record: Record, calls: LossCalls) -> bool:
     """
     if calls.looked < LEAST or calls.log_probabilities:
         return False
-    negative = len(record.loss_calls) == 1 and any(value < 0 for _, value in record.losses)
+    negative = len(record.criteria.calls) == 1 and any(value < 0 for _, value in record.losses)
     return calls.kind != "kl_div" or calls.probabilities == calls.looked or negative
 
 
@@ -181,7 +181,7 @@ def _size(table: Broadcast) -> str:
 def _names(record: Record) -> list[Finding]:
     """Where a regression is made of classes."""
     lab = record.lab
-    if lab is None or lab.why_not is not None or record.labels or not _numbers(lab):
+    if lab is None or lab.why_not is not None or record.criteria.labels or not _numbers(lab):
         return []
     found: Names | None = lab.ask("names", lambda in_time: _classify(lab, in_time))
     if found is None or found.order < ORDERLESS or not found.missed:
@@ -249,7 +249,7 @@ def _hits(tape: Any) -> Tensor | None:
 
 def _shares(record: Record) -> list[Finding]:
     """Where a squared error on a softmax stalls."""
-    lab, calls = record.lab, record.loss_calls.get("mse_loss")
+    lab, calls = record.lab, record.criteria.calls.get("mse_loss")
     if lab is None or calls is None or calls.looked < LEAST or calls.probabilities < calls.looked:
         return []
     found: list[float] | None = lab.ask("cross-entropy", lambda in_time: _with_logarithm(lab, in_time))
