@@ -433,7 +433,7 @@ def learning_rates(lab: Lab, in_time: Callable[[], bool]) -> LearningRates:
     lab.restore()
     start, after = lab.held_out_loss(), dict[float, float]()
     for ladder in ((1.0,), *LADDERS):
-        if ladder[0] > 1 and after.get(1.0, start) > start:  # still larger ones do no better
+        if ladder[0] > 1 and after.get(1.0, start) > start + MEANINGFUL * abs(start):  # still larger ones do no better
             continue
         best = after.get(1.0, math.inf)
         for factor in ladder:
