@@ -74,6 +74,7 @@ class Record:
         comparisons: the same of evaluations that compare labels by `==`.
         graphs: whether graphs of backward passes grow into each other.
         strays: what is trained with and is no parameter of any module.
+        by_hand: updates without an optimizer.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
         finiteness: the first number that is none.
         error: what ended the script.
@@ -98,6 +99,7 @@ class Record:
     comparisons: Compared = field(default_factory=Compared)
     graphs: Graphs = field(default_factory=Graphs)
     strays: Strays = field(default_factory=Strays)
+    by_hand: ByHand = field(default_factory=ByHand)
     finiteness: Finiteness = field(default_factory=Finiteness)
     error: BaseException | None = None
     lab: Lab | None = None
@@ -111,7 +113,6 @@ class Record:
     _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, dict[str, int]]] = field(default_factory=list)
     _outside: dict[str, int] = field(default_factory=dict)
-    _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
     _loaded: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
@@ -138,7 +139,7 @@ class Record:
 
     def enter(self, module: nn.Module, learning: bool) -> bool:
         """Remember that what follows is inside it."""
-        if not self._inside and self._by_hand.moved():
+        if not self._inside and self.by_hand.moved():
             self._updated()
         seen = self._modules.get(id(module))
         if seen is None or seen.reference() is not module:
@@ -156,7 +157,7 @@ class Record:
     def activation(self, kind: str, output: Tensor) -> None:
         """Look at the output."""
         if not self._inside:
-            if self._by_hand.moved():
+            if self.by_hand.moved():
                 self._updated()
             if not output.requires_grad:
                 return
@@ -250,7 +251,7 @@ class Record:
 
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
-        if self._by_hand.moved():
+        if self.by_hand.moved():
             self._updated()
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
@@ -273,7 +274,7 @@ class Record:
         """Count it."""
         self._in_backward, self._fresh, self._late = False, True, False
         self.backwards += 1
-        self._by_hand.after_backward(roots)
+        self.by_hand.after_backward(roots)
 
     def made(self, optimizer: torch.optim.Optimizer) -> None:
         """Count it."""
@@ -294,8 +295,8 @@ class Record:
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
-        if not self._by_hand.off:
-            self._by_hand = ByHand(off=True)
+        if not self.by_hand.off:
+            self.by_hand = ByHand(off=True)
         held = [p for group in optimizer.param_groups for p in group["params"]]
         of = self.updates.get(id(optimizer))
         if of is None:

@@ -148,18 +148,20 @@ def _zero(record: Record) -> list[Finding]:
 
 def _huge(record: Record) -> list[Finding]:
     """Far above He's, and the outputs grow from layer to layer by it."""
-    large = [layer for layer in record.layers.values() if layer.scale is not None and layer.scale > TIMES_HE]
+    known = [(layer.name, layer.scale) for layer in record.layers.values()]
+    known = known or [(f"a matrix of {a} by {b}", scale) for (a, b), scale in record.by_hand.scales]
+    large = [(name, scale) for name, scale in known if scale is not None and scale > TIMES_HE]
     sizes = [seen.sizes[0][1] for seen in record.activations.values() if seen.sizes and seen.kind == "relu"]
-    if 2 * len(large) < len(record.layers) or len(large) < 2 or len(sizes) < 2 or sizes[-1] < GROWTH * sizes[0]:
+    if 2 * len(large) < len(known) or len(large) < 2 or len(sizes) < 2 or sizes[-1] < GROWTH * sizes[0]:
         return []
-    layer = max(large, key=lambda layer: layer.scale or 0.0)
+    name, scale = max(large, key=lambda of: of[1])
     return [
         Finding(
             CODE,
             "error",
-            ", ".join(layer.name for layer in large[:3]),
-            f"The weights of {layer.name} began {layer.scale:.3g} times as large as He's initialization, and those of "
-            f"{len(large)} of {len(record.layers)} layers more than {TIMES_HE:g} times: before the first update the "
+            ", ".join(name for name, _ in large[:3]),
+            f"The weights of {name} began {scale:.3g} times as large as He's initialization, and those of "
+            f"{len(large)} of {len(known)} layers more than {TIMES_HE:g} times: before the first update the "
             f"outputs grew from {sizes[0]:.2g} to {sizes[-1]:.2g} through {len(sizes)} activations.",
             "Initialize with a standard deviation of sqrt(2 / inputs) for ReLU (nn.init.kaiming_normal_), or leave it "
             "to PyTorch.",

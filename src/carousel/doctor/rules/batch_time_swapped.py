@@ -86,8 +86,10 @@ class Exchanged:
 def findings(record: Record) -> list[Finding]:
     """Where one sample stands for all, at all steps, or where the layer does better with its axes exchanged."""
     lab = record.lab
-    if lab is None or not _recurs(lab):
+    if lab is None or not lab.tapes:
         return []
+    if not _recurs(lab):
+        return _attention(lab)
     if torn := _torn(lab.tapes[0]):
         return [torn]
     parts: Parts | None = lab.ask("axes", lambda in_time: experiment(lab, in_time))
@@ -115,6 +117,40 @@ def findings(record: Record) -> list[Finding]:
             f"Build the layer for the data, {fix}, or transpose the input (x.transpose(0, 1)).",
         )
     ]
+
+
+def _attention(lab: Lab) -> list[Finding]:
+    """Where attention goes from sample to sample: what it takes for steps is as long as there are targets."""
+    tape = lab.tapes[0]
+    calls = [call for call in tape.calls if call.name == "multi_head_attention_forward" and call.args]
+    found = target_of(tape)
+    if found is None or not calls:
+        return []
+    axes = lab.ask("attention", lambda in_time: _sizes(tape, {slots_in(call.args[0])[0].number for call in calls}))
+    count = tape.given[found[2].number].numel()
+    if axes is None or len(axes) != 2 or axes[0] != count or not 1 < axes[1] != count:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the input of {len(calls)} calls of nn.MultiheadAttention",
+            f"They take their input for (steps, samples, features): {axes[0]} steps of {axes[1]} samples. But there "
+            f"are {count} targets, one for each of what they take for steps: the samples of a batch look at each "
+            "other, and no position at another of the same sample.",
+            "Build the layer for (batch, time, features): nn.MultiheadAttention, nn.TransformerEncoderLayer(…, "
+            "batch_first=True), or transpose the input (x.transpose(0, 1)).",
+        )
+    ]
+
+
+def _sizes(tape: Tape, numbers: set[int]) -> tuple[int, ...] | None:
+    """Of tensors of a tape, without their features, if all have the same."""
+    keep: dict[int, Tensor] = {}
+    with torch.no_grad():
+        tape.replay(backward=False, keep=keep)
+    sizes = {tuple(keep[number].shape[:-1]) for number in numbers}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _of_others(parts: Parts) -> Finding:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from ..findings import Finding
 from ..lab import UPDATES, Lab, far_below
 from ..record import Record
@@ -126,7 +128,10 @@ def _without(layers: list[Any]) -> Change:
     out = {id(weight) for number, weight in enumerate(layers) if number % step}
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        return args[0] if call.weighs and len(args) > 1 and id(args[1]) in out else None
+        if not call.weighs or len(args) < 2 or id(args[1]) not in out:
+            return None
+        own = [a for a in args[1:3] if isinstance(a, Tensor)]  # they get gradients of zero, which may be clipped
+        return args[0] + 0.0 * sum(a.sum() for a in own)
 
     return change
 
@@ -135,7 +140,7 @@ def _layers(tape: Tape) -> list[Any]:
     """The weights of a plain network's layers that keep the size, in order; none if it is not plain."""
     parameters, given = tape.parameters, tape.given
     weights, plain = [], True
-    for call in tape.calls:
+    for call in _forward(tape):
         moving = [slot for slot in call.inputs if slot.number not in given]
         plain = plain and not any(norm in call.name for norm in NORMS)
         plain = plain and not (call.name in SUMS and len(set(moving)) > 1)
@@ -146,6 +151,12 @@ def _layers(tape: Tape) -> list[Any]:
                 weights.append(weight)
     once = [w for w in weights if sum(w is other for other in weights) == len(_backwards(tape))]
     return list({id(w): w for w in once}.values()) if plain else []
+
+
+def _forward(tape: Tape) -> list[Call]:
+    """Without what is done with the gradients, as clipping, which sums over all layers."""
+    last = max(at for at, entry in enumerate(tape.entries) if not isinstance(entry, Call))
+    return [entry for entry in tape.entries[:last] if isinstance(entry, Call)]
 
 
 def _backwards(tape: Tape) -> list[Any]:

@@ -14,7 +14,7 @@ from ..record import Record
 from ..seen import DropoutSeen, ModuleSeen
 
 CODE = "train-eval-mode"
-EXPLAINS = ()
+EXPLAINS = ("dead-relu",)
 
 LEAST = 3
 LEARNING = 20
