@@ -1,4 +1,4 @@
-"""More runs that experiments decide: attention, clipped gradients, noise in the held-out loss, matrices of the script."""
+"""More runs that experiments decide: attention, clipped gradients, noise in held-out losses, bare matrices."""
 
 from __future__ import annotations
 
