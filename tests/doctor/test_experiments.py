@@ -849,7 +849,15 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+SLOW = (
+    "too-deep-plain, as it comes",
+    "too-deep-plain, by small steps",
+    "exploding-gradient-time, behind an update",
+)
+"""Runs of the largest networks."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FAULTS])
 def test_a_planted_fault_is_named(name: str, findings: Callable) -> None:
     found = findings(FAULTS[name])
     assert codes(found) == [name.split(",")[0]]

@@ -91,7 +91,7 @@ def dropping() -> nn.Module:
 
 FAULTS: dict[str, Callable[[], Any]] = {
     "batch-time-swapped": lambda: Run(Attends(batch_first=False), *first_symbol(7, 400), epochs=2, size=20),
-    "too-deep-plain": lambda: clipped(Deep("plain", 40), lr=1e-2),
+    "too-deep-plain": lambda: clipped(Deep("plain", 30), lr=1e-2),
     "bad-init": lambda: matrices(12.0),
     "lr-too-low": lambda: Run(dropping(), *blobs(150), lr=1e-6, epochs=40, loss=cross_entropy),
 }
