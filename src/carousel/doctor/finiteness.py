@@ -22,7 +22,8 @@ class NonFinite:
 
 @dataclass
 class Finiteness:
-    """Gathers it. Where a loss is finite so is all that it was made of, so that only then the outputs are gone through.
+    """Gathers it. Outputs are gone through only where a loss is no number: what it does without may be infinite, as the
+    scores of masked places.
 
     Attributes:
         first: what was found.

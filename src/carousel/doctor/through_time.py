@@ -208,25 +208,12 @@ def _step_by_step(
     return (rows.transpose(0, 1) if batch_first else rows, *last), all_states
 
 
-def _packed(
-    kind: str,
-    data: Tensor,
-    sizes: Tensor,
-    state: Any,
-    weights: list[Tensor],
-    biased: bool,
-    layers: int,
-    dropout: float,
-    training: bool,
-    bidirectional: bool,
-) -> tuple[Any, list[States]]:
+def _packed(kind: str, data: Tensor, sizes: Tensor, *others: Any) -> tuple[Any, list[States]]:
     """The same of sequences of several lengths, the longest first; `sizes` says how many are there at each step."""
     there = torch.arange(int(sizes[0])) < sizes[:, None].cpu()
     there = there.to(data.device)
     rows = data.new_zeros(*there.shape, data.shape[1]).masked_scatter(there[..., None], data)
-    (out, *last), states = _step_by_step(
-        kind, rows, state, weights, biased, layers, dropout, training, bidirectional, False, there[..., None]
-    )
+    (out, *last), states = _step_by_step(kind, rows, *others, batch_first=False, there=there[..., None])
     return (out[there], *last), states
 
 
