@@ -114,7 +114,7 @@ AHEAD: dict[str, Experiment] = {
 """What is begun before it is asked for, the quick ones first: it depends on the start of the run alone."""
 
 LEFT_OVER = ("lr-too-low", "underfitting")
-"""What is said only where nothing else is wrong: any fault makes for slow learning."""
+"""What is asked only where nothing else is wrong: any fault makes for slow learning."""
 
 IDLE = (class_imbalance.CODE,)
 """What follows from any error: a network that cannot learn says always the commonest class."""
@@ -132,6 +132,7 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
     for rule in RULES:
         wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
         idle = learned and rule not in (unnormalized_input, exploding_gradient_time)  # these make a huge first loss
+        idle = idle or (rule.CODE in LEFT_OVER and any(f.severity != "note" for _, f in found))
         if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
@@ -139,8 +140,8 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
     explained: dict[str, str] = {}
     for rule in RULES:
-        idle = IDLE if rule.CODE in errors else ()
-        for code in (*rule.EXPLAINS, *LEFT_OVER, *idle) if rule.CODE in codes else ():
+        also = IDLE if rule.CODE in errors else ()
+        for code in (*rule.EXPLAINS, *also) if rule.CODE in codes else ():
             if code in codes and order[code] > order[rule.CODE]:
                 explained.setdefault(code, explained.get(str(rule.CODE), str(rule.CODE)))
     shown = []
