@@ -1,0 +1,203 @@
+"""How a series becomes numbers for a network: scaling, seasons, splits; found on the training part alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.clock import Clock
+from ..data.series import Piece, Roles, Series
+from ..errors import DataError
+
+__all__ = ["Plan", "choose_residual", "cuts", "drifts", "find_season", "looks_multiplicative", "train_rows"]
+
+LONGEST_SEASON = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that turns a series into inputs and a network's outputs into values; stored as `series.json`.
+
+    Args:
+        roles: which columns are what.
+        clock: the grid.
+        groups: names of the series.
+        window: W, past steps that are read.
+        horizon: H, steps that are forecast.
+        season: m, steps after which the series repeats; 1 for none.
+        transform: targets as they are, or their logarithm.
+        residual: the naive forecast from which the difference is learned.
+        relative: inputs hold the targets as differences from their last value in the window only.
+        calendar: which of hour, weekday, month are inputs.
+        gappy: columns with missing values, of which the network is told.
+        target_scale: (groups, targets, 2) mean and standard deviation of the training part, after `transform`.
+        other_scale: (covariates, 2) the same of past and known covariates.
+        naive_error: (targets,) mean absolute error of the seasonal naive forecast on the training part: the unit of
+            MASE.
+        cuts: places of the grid at which the dev and the test part begin.
+        intervals: the distribution that is forecast.
+    """
+
+    roles: Roles
+    clock: Clock
+    groups: list[str]
+    window: int
+    horizon: int
+    season: int
+    transform: Literal["none", "log"]
+    residual: Literal["last", "season", "none"]
+    relative: bool
+    calendar: list[str]
+    gappy: list[str]
+    target_scale: list[list[list[float]]]
+    other_scale: list[list[float]]
+    naive_error: list[float]
+    cuts: list[int]
+    intervals: str
+    source: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Plan:
+        """The inverse."""
+        roles = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["roles"].items()}
+        return cls(**{**stored, "roles": Roles(**roles), "clock": Clock(**stored["clock"])})
+
+    @property
+    def columns(self) -> list[str]:
+        """Of a piece's values."""
+        return [*self.roles.targets, *(self.roles.past or ()), *self.roles.known]
+
+    @property
+    def features(self) -> int:
+        """Inputs per step of the window."""
+        targets = len(self.roles.targets)
+        return targets * (1 if self.relative else 2) + len(self.other_scale) + len(self.gappy) + 2 * len(self.calendar)
+
+    @property
+    def ahead(self) -> int:
+        """Inputs per step that are known ahead."""
+        return len(self.roles.known) + 2 * len(self.calendar)
+
+    def transformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Target values as the network's scale starts from them.
+
+        Raises:
+            DataError: the logarithm of a value that is not positive.
+        """
+        if self.transform == "none":
+            return values
+        if np.nanmin(values, initial=1.0) <= 0:
+            raise DataError(
+                f"{', '.join(self.roles.targets)} has values of 0 or below, of which there is no logarithm; "
+                "use --transform none."
+            )
+        return np.log(values)
+
+    def scaled(self, values: NDArray[np.float64], group: int) -> NDArray[np.float64]:
+        """(rows, targets) values as the network sees them."""
+        mean, deviation = np.array(self.target_scale[group]).T
+        return (self.transformed(values) - mean) / deviation
+
+    def unscaled(self, values: NDArray[Any], group: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """The inverse: (…, targets, levels) for (…) groups."""
+        scale = np.array(self.target_scale)[group][..., None]
+        values = values.astype(np.float64) * scale[..., 1, :] + scale[..., 0, :]
+        return np.exp(values) if self.transform == "log" else values
+
+
+def cuts(series: Series, dev: float, test: float) -> list[int]:
+    """The places of the grid where dev and test begin: their shares of all rows, the last in time."""
+    places = np.sort(np.concatenate([piece.begin + np.arange(piece.ends) for piece in series.pieces]))
+    rows = len(places)
+    last = rows - int(rows * test)
+    first = last - round(rows * dev)
+    after = int(places[-1]) + 1
+    return [int(places[at]) if at < rows else after for at in (first, last)]
+
+
+def train_rows(piece: Piece, until: int) -> int:
+    """How many rows of a piece are for training."""
+    return min(max(until - piece.begin, 0), piece.ends)
+
+
+def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
+    r"""After how many steps a series repeats: by its autocorrelation r, the season m with the largest r_m - r_{m/2}.
+
+    Seasons of the calendar are tried first, the shorter ones before; others only where r_m is a clear peak.
+
+    Args:
+        values: (rows,) of the training part; NaN counts as the mean.
+        usual: seasons of the calendar.
+
+    Returns:
+        The season in steps; 1 if there is none.
+    """
+    rows = len(values)
+    longest = min(rows // 3, LONGEST_SEASON)
+    if longest < 2:
+        return 1
+    at = np.arange(rows)
+    seen = ~np.isnan(values)
+    line = np.polyfit(at[seen], values[seen], 1)
+    flat = np.where(seen, values - np.polyval(line, at), 0.0)
+    size = 1 << (2 * rows - 1).bit_length()
+    power = np.abs(np.fft.rfft(flat, size)) ** 2
+    r = np.fft.irfft(power, size)[: longest + 2]
+    if r[0] <= 0:
+        return 1
+    r = r / r[0] * rows / (rows - np.arange(len(r)))
+
+    def score(m: int) -> float:
+        return float(r[m] - r[m // 2]) if r[m] > max(0.1, 2 / np.sqrt(rows)) else 0.0
+
+    best, most = 1, 0.0
+    for m in sorted(m for m in usual if 2 <= m <= longest):
+        if score(m) > max(0.1, most + 0.15 * (best > 1)):
+            best, most = m, score(m)
+    if best > 1:
+        return best
+    smooth = np.convolve(r, np.ones(3) / 3, mode="same")
+    peaks = [m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()]
+    return max((m for m in peaks if score(m) > 0.4), key=score, default=1)
+
+
+def looks_multiplicative(values: NDArray[np.float64], season: int) -> bool:
+    """Whether a positive series swings in proportion to its level, so that its logarithm is more even."""
+    if np.isnan(values).any() or values.min() <= 0 or values.max() < 2 * values.min():
+        return False
+    block = max(season, 8)
+    blocks = values[: len(values) // block * block].reshape(-1, block)
+    means, swings = blocks.mean(1), blocks.std(1)
+    if len(blocks) < 4 or swings.min() <= 0 or means.max() < 1.5 * means.min():
+        return False
+    slope = np.polyfit(np.log(means), np.log(swings), 1)[0]
+    return bool(np.corrcoef(np.log(means), np.log(swings))[0, 1] > 0.7 and 0.5 < slope < 1.6)
+
+
+def drifts(values: NDArray[np.float64]) -> bool:
+    """Whether the level of the last fifth is far from that of what came before."""
+    cut = 4 * len(values) // 5
+    before, after = values[:cut], values[cut:]
+    deviation = np.nanstd(before)
+    return bool(deviation > 0 and abs(np.nanmean(after) - np.nanmean(before)) > 0.8 * deviation)
+
+
+def choose_residual(pieces: list[NDArray[np.float64]], season: int, horizon: int) -> Literal["last", "season"]:
+    """The naive forecast with the smaller mean error over the horizon, on (rows, targets) training values."""
+    if season < 2:
+        return "last"
+    last = season_error = 0.0
+    for values in pieces:
+        for k in {1, *np.linspace(1, horizon, min(horizon, 8)).astype(int).tolist()}:
+            back = season * -(-k // season)
+            if len(values) > back:
+                last += np.nansum(np.abs(values[back:] - values[back - k : len(values) - k]))
+                season_error += np.nansum(np.abs(values[back:] - values[: len(values) - back]))
+    return "season" if season_error < last else "last"
