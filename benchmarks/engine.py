@@ -53,8 +53,8 @@ from carousel.bench.rivals import (
 from carousel.bench.verify import check_cell, check_rivals
 from carousel.cells.loading import load_cell
 from carousel.runs import environment
-from carousel.settings import NetworkSettings, TrainingSettings
-from carousel.tasks.language_model import build_network
+from carousel.settings import Settings
+from carousel.tasks.language_model import TEXT, build_network
 from carousel.training import optimizer
 
 from .engine_targets import OURS, verdicts, with_ratios
@@ -267,7 +267,11 @@ def memory(run: Measurement, done: dict[str, Any]) -> None:
 
 def main_job(run: Measurement, done: dict[str, Any]) -> None:
     """Updates of an LSTM of the default network's sizes on both backends, and of the default cell; in turns."""
-    network, train = NetworkSettings(), TrainingSettings()
+    settings = TEXT.resolved(Settings(), ())
+    network, train = settings.network, settings.training
+    assert train.window is not None
+    assert train.batch is not None
+    default = network.cell or "lstm"
     if run.quick:
         network = dataclasses.replace(network, hidden_size=32)
     vocabulary = 65
@@ -291,7 +295,7 @@ def main_job(run: Measurement, done: dict[str, Any]) -> None:
         return one
 
     rivals = {backend: update(backend) for backend in ("torch", "auto")}
-    done |= run.turns({**rivals, network.cell: update("auto", network.cell)})
+    done |= run.turns({**rivals, default: update("auto", default)})
     per_update = train.batch * train.window * 1e3
     done["characters_per_second"] = {backend: per_update / ms for backend, ms in done["ms"].items()}
     done["network"] = dataclasses.asdict(network)

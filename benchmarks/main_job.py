@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 import carousel
 from carousel.cli.progress import Progress
 from carousel.runs import environment
-from carousel.training import Callback, Step, Trainer, optimizer
+from carousel.training import Callback, Step, StreamFeed, Trainer, optimizer
 
 from .files import read, rounded, write
 
@@ -81,8 +81,10 @@ class Beside(Callback):
         settings = trainer.settings
         self.clip, self.state, self.turn = settings.clip, None, 0
         self.rule = optimizer(self.network.parameters(), settings)
-        k = settings.window
-        self.windows = [trainer.stream.window(k * i, k * (i + 1)) for i in range(trainer.steps)]
+        k, feed = settings.window, trainer.feed
+        assert isinstance(feed, StreamFeed)
+        assert k is not None
+        self.windows = [feed.stream.window(k * i, k * (i + 1)) for i in range(trainer.steps)]
         self.since = time.perf_counter()
 
     def on_step(self, trainer: Trainer, step: Step) -> None:

@@ -21,7 +21,7 @@ ALLOWED = {
     "cells": {"errors"},
     "engine": {"errors", "cells"},
     "nn": {"errors", "cells", "engine"},
-    "tasks": {"errors", "settings", "data", "cells", "nn"},
+    "tasks": {"errors", "settings", "data", "cells", "nn", "training"},
     "runs": {"errors"},
     "training": {"errors", "settings", "runs"},
     "report": {"errors", "runs"},

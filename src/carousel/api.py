@@ -9,29 +9,27 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .cells.base import Cell
 from .cells.loading import CellSource, load_cell
-from .data.text import STDLIB, TextCorpus, describe, load_text
-from .data.tokenizers import Tokenizer, tokenizer_from_dict
+from .data.text_files import STDLIB
+from .data.tokenizers import Tokenizer
 from .errors import DataError, RunFolderError, TrainingError, UsageError
-from .nn import LanguageModel
 from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
-from .tasks.language_model import LanguageModelTask, build_network, describe_network
-from .tasks.sampling import Sampler
-from .training import Callback, Interrupted, Restart, Trainer, calibrate, check_device
+from .tasks.kind import Kind, KindTask, equations
+from .tasks.kinds import of_run, resolve
+from .tasks.language_model import stored_tokenizer
+from .training import Callback, Evaluation, Interrupted, Restart, Trainer, calibrate, check_device
 from .training.processes import is_main, same_for_all, wait
 
 __all__ = ["Run", "load", "resume", "train"]
-
-DEFAULT_MINUTES = 5.0
 
 
 def train(
@@ -43,11 +41,12 @@ def train(
     settings: Settings | None = None,
     **options: Any,
 ) -> Run:
-    """Train a recurrent network on a text and return the run.
+    """Train a recurrent network on your data and return the run.
 
     Args:
-        data: a file, several files, a glob, a folder, or "python-stdlib".
-        cell: a registered name ("lstm", "gru" …; lstm if not given), "FILE.py:Class", or a subclass of `carousel.Cell`.
+        data: a file, several files, a glob, a folder, or "python-stdlib". What it is, is inferred (the option `kind`
+            says otherwise): a text, or labelled or tagged sequences.
+        cell: a registered name ("lstm", "gru" …), "FILE.py:Class", or a subclass of `carousel.Cell`.
         out: the run folder to make; by default a new one under `runs/`.
         callbacks: told about every step, evaluation and sample.
         settings: all settings at once; or give single ones as `options`.
@@ -58,7 +57,7 @@ def train(
 
     Raises:
         UsageError: an option or the path is wrong, or the run folder exists.
-        DataError: the text can't be used.
+        DataError: the data can't be used.
         CellError: the cell breaks its contract.
         TrainingError: the loss is no longer finite; the last good checkpoint is kept.
         Interrupted: Ctrl-C, a `KeyboardInterrupt`; everything is saved, `resume` continues.
@@ -73,31 +72,36 @@ def train(
     elif options:
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
     check_device(settings.training.device)
-    source = load_cell(cell if cell is not None else settings.network.cell)
-    settings = replace(settings, network=replace(settings.network, cell=source.name))
     sources = [data] if isinstance(data, str | Path) else list(data)
-    corpus = _read(sources, settings)
+    kind, settings = resolve(sources, settings)
+    source = load_cell(cell if cell is not None else settings.network.cell or "")
+    settings = settings.resolved(cell=source.name)
+    read = kind.read(sources, settings)
+    settings = settings.resolved(**read.found)
     _set_threads(settings)
-    task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
+    task: KindTask = kind.task(read, settings, source)
     network = task.check()
-    inferred = f"{describe(corpus)}: a language model of its {task.unit}s (--level says otherwise)"
-    _note(callbacks, *corpus.notes, inferred)
-    folder = _new_folder(out, f"{corpus.name}-{source.short_name}")
+    _note(callbacks, *read.notes, read.about())
+    folder = _new_folder(out, f"{read.name}-{source.short_name}")
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
     origin = {
         "corpus": {
-            "name": corpus.name,
+            "name": read.name,
             "source": [s if s == STDLIB else str(Path(s).absolute()) for s in map(str, sources)],
-            "digest": corpus.digest,
-            "files": len(corpus.files),
-            "begins": _beginning(corpus),
-            "tokens": {split: part.tokens for split, part in task.parts.items()},
+            "digest": read.digest,
+            **read.origin(),
         },
         "own_cell": {"sha256": source.digest} if source.is_own else None,
     }
     with folder.locked():
-        folder.write_json("tokenizer.json", corpus.tokenizer.to_dict())
-        about = describe_network(network, source)
+        for name, document in task.documents().items():
+            folder.write_json(name, document)
+        about = {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            **task.layers(network),
+            "equations": equations(source),
+            "shown": task.shown.to_dict(),
+        }
         folder.write_json("network.json", about)
         folder.write_json("env.json", environment())
         folder.write_findings([])
@@ -105,7 +109,7 @@ def train(
             folder.write_text("cell.py.txt", source.text or "")
         _note(callbacks, f"{settings.network.cell} with {about['parameters']:,} parameters, run folder {folder.path}")
         settings = _with_steps(task, settings, folder, origin, callbacks)
-        return _fit(task, settings, folder, origin, callbacks)
+        return _fit(kind, read, task, settings, folder, origin, callbacks)
 
 
 def resume(
@@ -120,17 +124,18 @@ def resume(
     Args:
         run: the run folder.
         cell: your own cell again, if the run has one: stored code is never executed.
-        data: where the text is now, if it was moved; its content must be the same.
+        data: where the data are now, if they were moved; their content must be the same.
         callbacks: as in `train`.
 
     Raises:
         RunFolderError: no such run, or no good checkpoint.
         UsageError: the run needs its cell.
-        DataError: the text has changed.
+        DataError: the data have changed.
     """
     folder = RunFolder.open(run, silent=not is_main())
     config = folder.config
-    settings = Settings.from_dict(config)
+    kind = of_run(config)
+    settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
     source = _cell_of(config, cell, folder)
     with folder.locked():
         checkpoint, notes = folder.load_checkpoint()
@@ -139,21 +144,21 @@ def resume(
         _note(callbacks, *notes)
         origin = {key: config[key] for key in ("corpus", "own_cell", "fixes") if key in config}
         sources = config["corpus"]["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
-        corpus = _read(sources, settings)
-        if corpus.digest != config["corpus"]["digest"]:
+        read = kind.read(sources, settings)
+        if read.digest != config["corpus"]["digest"]:
             raise DataError(
-                f"The text {', '.join(map(str, sources))} has changed since {run} was begun, so the run can't go "
-                "on as it was. Restore it, or start a new run."
+                f"The data {', '.join(map(str, sources))} have changed since {run} was begun, so the run can't go "
+                "on as it was. Restore them, or start a new run."
             )
         _set_threads(settings)
-        task = LanguageModelTask(corpus.tokenizer, corpus.tokens, corpus.documents, settings, source)
+        task = kind.task(read, settings, source)
         settings = _with_steps(task, settings, folder, origin, callbacks)
         folder.cut_lines_after(0 if checkpoint is None else checkpoint["step"])
-        return _fit(task, settings, folder, origin, callbacks, checkpoint)
+        return _fit(kind, read, task, settings, folder, origin, callbacks, checkpoint)
 
 
 def load(run: str | Path, *, cell: str | type[Cell] | None = None) -> Run:
-    """An existing run, to look at and to sample from.
+    """An existing run, to look at and to use.
 
     Args:
         run: the run folder.
@@ -166,14 +171,14 @@ def load(run: str | Path, *, cell: str | type[Cell] | None = None) -> Run:
 
 
 class Run:
-    """A run folder as an object: `.config`, `.metrics`, `.findings`, `.samples`, `.status`, `.model`, `.sample()`.
+    """A run folder as an object: `.config`, `.metrics`, `.findings`, `.status`, `.model`, `.sample()`, `.predict()`.
 
     Everything is read when it is asked for, so that a run can be looked at while it is trained.
     """
 
     def __init__(self, folder: RunFolder, cell: str | type[Cell] | None = None):
         self._folder, self._cell = folder, cell
-        self._model: LanguageModel | None = None
+        self._model: nn.Module | None = None
 
     @property
     def path(self) -> Path:
@@ -182,12 +187,12 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved settings, and where the text came from."""
+        """The resolved settings, and where the data came from."""
         return self._folder.config
 
     @property
     def status(self) -> dict[str, Any]:
-        """How far it got: `status`, `step`, `steps`, `seconds`, `best_dev_loss`, `best_step`, `test_loss`."""
+        """How far it got: `status`, `step`, `steps`, `seconds`, `best_dev_loss`, `best_step`, `test_loss` …"""
         return self._folder.read_json("status.json", {})
 
     @property
@@ -208,13 +213,15 @@ class Run:
     @property
     def tokenizer(self) -> Tokenizer:
         """Text <-> token ids."""
-        stored = self._folder.read_json("tokenizer.json")
-        if stored is None:
-            raise RunFolderError(f"{self.path} was stopped before it began (no tokenizer.json); train again.")
-        return tokenizer_from_dict(stored)
+        return stored_tokenizer(self._folder.read_json)
 
     @property
-    def model(self) -> LanguageModel:
+    def evaluation(self) -> dict[str, Any]:
+        """What the report shows of the trained network, as plain data: `split`, and `panels`."""
+        return self._folder.read_json("evaluation.json", {})
+
+    @property
+    def model(self) -> nn.Module:
         """The network with the weights of the best dev loss, in evaluation mode.
 
         Raises:
@@ -223,8 +230,9 @@ class Run:
         """
         if self._model is None:
             config = self.config
-            source = _cell_of(config, self._cell, self._folder)
-            network = build_network(Settings.from_dict(config).network, source, self.tokenizer.size)
+            source, kind = _cell_of(config, self._cell, self._folder), of_run(config)
+            settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+            network = kind.network(self._folder.read_json, settings, source)
             tensors = self._folder.load_model()
             try:
                 network.load_state_dict(tensors)
@@ -239,7 +247,7 @@ class Run:
 
     def stream(self, count: int, **options: Any) -> Iterator[str]:
         """Pieces of new text as they are generated; the arguments are those of `sample`."""
-        return Sampler(self.model, self.tokenizer).stream(count, **options)
+        return self._user("sample").stream(count, **options)
 
     def sample(
         self,
@@ -266,6 +274,39 @@ class Run:
         """
         return "".join(self.stream(count, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
 
+    def predict(self, given: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the trained network says of new data.
+
+        Args:
+            given: labelled sequences: texts; tagged ones: sentences, as texts or as lists of words.
+
+        Returns:
+            A dict each, of labelled sequences `label`, `probability` and `probabilities`, of tagged ones `words` and
+            `tags`.
+
+        Raises:
+            UsageError: the run is of a kind of data that nothing is predicted for.
+            DataError: a sequence is empty.
+        """
+        return self._user("predict").predict(given)
+
+    def shows(self) -> tuple[str, str] | None:
+        """A heading and lines that show a person what the network does now."""
+        kind = of_run(self.config)
+        return kind.shows(self._user(kind.verb), self._folder.read_json)
+
+    def _user(self, verb: str) -> Any:
+        """What the trained network is used through."""
+        config = self.config
+        kind = of_run(config)
+        if kind.verb != verb:
+            raise UsageError(
+                f"{self.path} was trained on {kind.about}, so there is nothing to {verb}; "
+                f"`carousel {kind.verb} {self.path}` is what it can do."
+            )
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        return kind.user(self._folder.read_json, settings, self.model)
+
     def report(self) -> Path:
         """Write `report.html` anew and return where it is."""
         return write_run_report(self._folder)
@@ -281,21 +322,6 @@ class Run:
 # -- the steps of train and resume ------------------------------------------------------------------------------------
 
 
-def _read(sources: Sequence[Any], settings: Settings) -> TextCorpus:
-    data = settings.data
-    # words are chosen by what is trained on, so that the dev and test parts do not leak into the vocabulary
-    share: dict[str, Any] = {"count_share": 1 - data.dev - data.test} if data.level == "word" else {}
-    return load_text(
-        sources, level=data.level, encoding=data.encoding, vocabulary_size=data.vocabulary_size,
-        min_count=data.min_count, split=data.words, **share,
-    )  # fmt: skip
-
-
-def _beginning(corpus: TextCorpus) -> str:
-    """A few words of the text, as a prompt that the model surely knows."""
-    return " ".join(corpus.tokenizer.decode(corpus.tokens[:40]).split()[:2])
-
-
 def _set_threads(settings: Settings) -> None:
     if settings.training.threads is not None:
         torch.set_num_threads(settings.training.threads)
@@ -308,24 +334,32 @@ def _note(callbacks: Sequence[Callback], *sentences: str) -> None:
 
 
 def _with_steps(
-    task: LanguageModelTask,
+    task: KindTask,
     settings: Settings,
     folder: RunFolder,
     origin: dict[str, Any],
     callbacks: Sequence[Callback],
 ) -> Settings:
     """Settings with the number of steps; written before and after, so that a kill in between loses nothing."""
-    if settings.training.steps is None:
-        settings = settings.resolved(minutes=settings.training.minutes or DEFAULT_MINUTES)
+    training = settings.training
+    if training.steps is None:
         folder.write_config({**settings.to_dict(), **origin})
-        _note(callbacks, f"Measuring how many steps fit into {settings.training.minutes:g} minutes ...")
-        settings = settings.resolved(steps=calibrate(task, settings.training))
+        limits = []
+        if training.epochs is not None:
+            per_epoch = task.feed(0, 1).length / training.accumulate
+            limits.append(max(1, round(training.epochs * per_epoch)))
+        if training.minutes is not None:
+            _note(callbacks, f"Measuring how many steps fit into {training.minutes:g} minutes ...")
+            limits.append(calibrate(task, training))
+        settings = settings.resolved(steps=min(limits))
     folder.write_config({**settings.to_dict(), **origin})
     return settings
 
 
 def _fit(
-    task: LanguageModelTask,
+    kind: Kind,
+    read: Any,
+    task: KindTask,
     settings: Settings,
     folder: RunFolder,
     origin: dict[str, Any],
@@ -346,10 +380,10 @@ def _fit(
             settings, checkpoint = settings.changed(**restart.changes), None
             folder.forget_training()  # first: killed in between, the run begins anew as it was
             folder.write_config({**settings.to_dict(), **origin})
-            task = LanguageModelTask(task.tokenizer, task.tokens, task.documents, settings, task.cell)
+            task = kind.task(read, settings, task.cell)
 
 
-def _finish(trainer: Trainer, task: LanguageModelTask, folder: RunFolder) -> Run:
+def _finish(trainer: Trainer, task: KindTask, folder: RunFolder) -> Run:
     run = Run(folder, task.cell.cell_class if task.cell.is_own else None)
     _write_status(trainer, folder, "running")
     try:
@@ -365,8 +399,10 @@ def _finish(trainer: Trainer, task: LanguageModelTask, folder: RunFolder) -> Run
         _report(folder)
         raise
     wait()  # for the main process to have written the weights
-    test_loss = task.evaluate(run.model, "test")
-    _write_status(trainer, folder, "finished", test_loss=test_loss)
+    _write_status(trainer, folder, "finished", test=task.evaluate(run.model, "test"))
+    panels = task.describe(run.model)
+    if panels:
+        folder.write_json("evaluation.json", {"panels": panels})
     _report(folder)
     wait()
     return run
@@ -394,8 +430,10 @@ def _report(folder: RunFolder) -> None:
 
 
 def _write_status(
-    trainer: Trainer, folder: RunFolder, status: str, message: str | None = None, test_loss: float | None = None
+    trainer: Trainer, folder: RunFolder, status: str, message: str | None = None, test: Evaluation | None = None
 ) -> None:
+    best = {f"best_dev_{name}": value for name, value in trainer.best_metrics.items()}
+    tested = {} if test is None else {f"test_{name}": value for name, value in test.metrics.items()}
     folder.write_json(
         "status.json",
         {
@@ -407,7 +445,9 @@ def _write_status(
             "seconds": round(trainer.seconds, 2),
             "best_dev_loss": trainer.best_loss if math.isfinite(trainer.best_loss) else None,
             "best_step": trainer.best_step,
-            "test_loss": test_loss,
+            **best,
+            "test_loss": None if test is None else test.loss,
+            **tested,
         },
     )
 

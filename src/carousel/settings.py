@@ -8,73 +8,118 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 
-__all__ = ["DataSettings", "NetworkSettings", "Settings", "TrainingSettings"]
+__all__ = ["DataSettings", "LabelledSettings", "NetworkSettings", "Settings", "TaggedSettings", "TrainingSettings"]
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What the text is read as."""
+    """What the data is read as."""
 
-    level: Literal["char", "byte", "word"] = "char"
-    """What one token is: a character, a UTF-8 byte, or a word."""
+    kind: Literal["text", "labelled", "tagged"] | None = None
+    """text: learn to write on; labelled: sequences with a label each; tagged: words with a tag each. Inferred if not
+    given."""
     encoding: str = "utf-8"
     """Encoding of the files."""
+    level: Literal["char", "byte", "word"] | None = None
+    """What one token is: a character, a UTF-8 byte, or a word. If not given, text: char; labelled: inferred."""
     vocabulary_size: int | None = None
     """Words only: keep this many, the most frequent; the others become <unk>."""
-    min_count: int = 1
-    """Words only: a word seen less often becomes <unk>."""
+    min_count: int | None = None
+    """A word (labelled: or character) seen less often becomes <unk>. If not given, text: 1; labelled: 2; tagged: 2."""
     words: Literal["words", "spaces"] = "words"
     """Words only: cut at word borders and punctuation, or at white space (text that is already tokenized)."""
+    split_column: str | None = None
+    """Tables: the column that says train, dev or test; one of the name split is found."""
     dev: float = 0.1
-    """Share of the text, from its end, that measures progress and is never trained on (at most 200,000 tokens)."""
+    """Share of the data that measures progress and is never trained on: of a text its end (at most 200,000 tokens), of
+    others drawn by --seed, unless files or a column say which."""
     test: float = 0.0
-    """Share of the text after the dev part, evaluated once, when training has ended."""
+    """Share of the data that is evaluated once, when training has ended: of a text what follows the dev part."""
+
+
+@dataclass(frozen=True)
+class LabelledSettings:
+    """Labelled sequences only."""
+
+    text_column: str | None = None
+    """Tables: the column of the sequences; found if not given."""
+    label_column: str | None = None
+    """Tables: the column of the labels; found if not given."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
+    pooling: Literal["last", "mean", "max"] = "max"
+    """What is read off the states of a sequence: those at its ends, their mean, or the largest value of each unit."""
+
+
+@dataclass(frozen=True)
+class TaggedSettings:
+    """Tagged sequences only."""
+
+    word_column: str | None = None
+    """The column of the words, by its name (CoNLL-U: FORM) or its number from 1; the first, in CoNLL-U FORM, if not
+    given."""
+    tag_column: str | None = None
+    """The column of the tags, by its name (CoNLL-U: UPOS, XPOS …) or its number from 1; the last, in CoNLL-U UPOS, if
+    not given."""
+    spelling_size: int = 32
+    """Units, in each direction, of the network that reads the characters of a word; 0 does without."""
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """Embedding, recurrent layers, output."""
 
-    cell: str = "lstm-coupled-layernorm"
-    """A cell's name, or FILE.py:Class for your own."""
+    cell: str | None = None
+    """A cell's name, or FILE.py:Class for your own. If not given, text: lstm-coupled-layernorm; labelled: lstm;
+    tagged: lstm."""
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
-    hidden_size: int = 448
-    """Units per layer."""
+    hidden_size: int | None = None
+    """Units per layer and direction. If not given, text: 448; labelled: 128; tagged: 128."""
     layers: int = 1
     """Recurrent layers."""
-    embedding_size: int = 64
-    """Size of the learned vector of a token; 0 feeds one-hot vectors."""
-    dropout: float = 0.2
-    """Probability of dropping an element between layers, and a unit before the output."""
+    directions: Literal[1, 2] | None = None
+    """2: a second network reads every sequence from its end. If not given, labelled: 2; tagged: 2; a text has one."""
+    embedding_size: int | None = None
+    """Size of the learned vector of a token; 0 feeds one-hot vectors. If not given, text: 64; labelled: 64; tagged:
+    100."""
+    dropout: float | None = None
+    """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
+    labelled: 0.3; tagged: 0.5."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How it is trained: truncated backpropagation through time over parallel streams."""
+    """How it is trained: a text by truncated backpropagation through time over parallel streams, others by batches."""
 
     minutes: float | None = None
-    """Time for training and evaluation; turned into a number of steps by a short calibration. 5 if neither is given."""
+    """Time for training and evaluation, at most; turned into a number of steps by a short calibration. 5 if none of
+    --minutes, --steps and --epochs is given."""
     steps: int | None = None
     """Number of updates, instead of --minutes."""
-    batch: int = 16
-    """Parallel streams: as many positions of the text are read side by side."""
-    window: int = 64
-    """k1: tokens between two updates."""
+    epochs: float | None = None
+    """Passes over the training data, at most. If nothing is said of the time, labelled: 20; tagged: 10; a text is read
+    for as long as --minutes allows."""
+    batch: int | None = None
+    """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
+    text: 16; labelled: 32; tagged: 16."""
+    window: int | None = None
+    """Text only, k1: tokens between two updates. If not given, text: 64."""
     backward: int | None = None
-    """k2: tokens that the gradient goes back, at least --window; the same if not given."""
+    """Text only, k2: tokens that the gradient goes back, at least --window; the same if not given."""
     optimizer: Literal["adamw", "adagrad", "sgd"] = "adamw"
     """Update rule."""
-    learning_rate: float = 6e-3
-    """Step size at its highest."""
+    learning_rate: float | None = None
+    """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004."""
     momentum: float = 0.0
     """Of sgd."""
     weight_decay: float = 0.1
@@ -86,7 +131,7 @@ class TrainingSettings:
     warmup: int | None = None
     """Steps over which the learning rate rises from zero first; if not given 100, at most a tenth of all."""
     accumulate: int = 1
-    """Windows whose gradients are averaged for one update."""
+    """Windows or batches whose gradients are averaged for one update."""
     evaluations: int = 8
     """How often the dev loss is measured over the run."""
     checkpoint_seconds: float = 30.0
@@ -105,29 +150,44 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run, in three groups whose fields all have different names."""
+    """All settings of a run, in groups whose fields all have different names.
+
+    A field whose good value depends on the kind of data is None until `resolved` by the kind; a group of a single kind
+    is left as it is by the others.
+    """
 
     data: DataSettings = DataSettings()
+    labelled: LabelledSettings = LabelledSettings()
+    tagged: TaggedSettings = TaggedSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
 
     def __post_init__(self) -> None:
         for name, (holds, wanted) in _RULES.items():
-            value = getattr(getattr(self, _HOMES[name]), name)
+            value = self.value(name)
             if value is not None and not (isinstance(value, int | float) and holds(value)):
-                raise UsageError(f"{_option(name)} is {value!r}; it must be {wanted}.")
+                raise UsageError(f"{option(name)} is {value!r}; it must be {wanted}.")
         for name, choices in _CHOICES.items():
-            value = getattr(getattr(self, _HOMES[name]), name)
+            value = self.value(name)
             if value not in choices:
-                raise UsageError(f"{_option(name)} is {value!r}; it is one of {', '.join(choices)}.")
+                shown = ", ".join(str(choice) for choice in choices if choice is not None)
+                raise UsageError(f"{option(name)} is {value!r}; it is one of {shown}.")
         if self.data.dev + self.data.test >= 1:
             raise UsageError(f"--dev {self.data.dev} and --test {self.data.test} leave nothing to train on.")
         training = self.training
-        if training.backward is not None and training.backward < training.window:
+        if training.backward is not None and training.window is not None and training.backward < training.window:
             raise UsageError(
                 f"--backward {training.backward} is shorter than --window {training.window}; the gradient must go back "
                 "at least over the tokens since the last update."
             )
+
+    def value(self, name: str) -> Any:
+        """The value of a field, whatever its group."""
+        return getattr(getattr(self, _HOMES[name]), name)
+
+    def given(self) -> list[str]:
+        """The fields that differ from what they are when nothing is said."""
+        return [name for name, default in _DEFAULTS.items() if self.value(name) != default]
 
     @classmethod
     def of(cls, **options: Any) -> Settings:
@@ -150,37 +210,63 @@ class Settings:
         return cls(**{name: _GROUPS[name](**values) for name, values in groups.items()})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain nested dicts, for `config.yaml`."""
-        return dataclasses.asdict(self)
+        """Plain nested dicts, for `config.yaml`, without the groups of other kinds of data."""
+        others = set() if self.data.kind is None else {*_CHOICES["kind"]} - {self.data.kind}
+        return {name: values for name, values in dataclasses.asdict(self).items() if name not in others}
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> Settings:
         """The inverse of `to_dict`; other sections of `config` are left alone."""
-        return cls.of(**{key: value for group in _GROUPS for key, value in config[group].items()})
+        return cls.of(**{key: value for group in _GROUPS for key, value in config.get(group, {}).items()})
 
     def changed(self, **options: Any) -> Settings:
         """The same with some fields replaced, whatever their group."""
-        groups = self.to_dict()
+        groups = dataclasses.asdict(self)
         for name, value in options.items():
             groups[_HOMES[name]][name] = value
         return self.from_dict(groups)
 
-    def resolved(self, **training: Any) -> Settings:
-        """The same with some training settings replaced."""
-        return dataclasses.replace(self, training=dataclasses.replace(self.training, **training))
+    def resolved(self, defaults: Mapping[str, Any] = types.MappingProxyType({}), **options: Any) -> Settings:
+        """The same with some fields replaced, and with these defaults where nothing was given."""
+        return self.changed(**{n: v for n, v in defaults.items() if self.value(n) is None}, **options)
 
 
-def _option(name: str) -> str:
+def option(name: str) -> str:
+    """A field as the command line spells it."""
     return "--" + name.replace("_", "-")
 
 
-_GROUPS = {"data": DataSettings, "network": NetworkSettings, "training": TrainingSettings}
+def group(name: str) -> Collection[str]:
+    """The fields of a group."""
+    return [f.name for f in dataclasses.fields(_GROUPS[name])]
+
+
+_GROUPS: dict[str, type] = {
+    "data": DataSettings,
+    "labelled": LabelledSettings,
+    "tagged": TaggedSettings,
+    "network": NetworkSettings,
+    "training": TrainingSettings,
+}
 _HOMES = {f.name: group for group, cls in _GROUPS.items() for f in dataclasses.fields(cls)}
+_DEFAULTS = {name: getattr(_GROUPS[home](), name) for name, home in _HOMES.items()}
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """The values that a field may have, None for none that may be left out; empty where it is no choice."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [_choices(part) for part in get_args(annotation) if part is not type(None)]
+        return (None, *inner[0]) if len(inner) == 1 and inner[0] else ()
+    return ()
+
+
 _CHOICES = {
-    f.name: get_args(annotation)
+    f.name: choices
     for cls in _GROUPS.values()
     for f in dataclasses.fields(cls)
-    if get_origin(annotation := get_type_hints(cls)[f.name]) is Literal
+    if (choices := _choices(get_type_hints(cls)[f.name]))
 }
 
 
@@ -197,12 +283,14 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "min_count": _at_least(1),
     "dev": _SHARE,
     "test": _SHARE,
+    "spelling_size": _at_least(0),
     "hidden_size": _at_least(1),
     "layers": _at_least(1),
     "embedding_size": _at_least(0),
     "dropout": _SHARE,
     "minutes": _ABOVE_ZERO,
     "steps": _at_least(1),
+    "epochs": _ABOVE_ZERO,
     "batch": _at_least(1),
     "window": _at_least(1),
     "backward": _at_least(1),

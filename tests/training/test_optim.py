@@ -85,5 +85,5 @@ def test_update_rules_against_their_equations(kind: str) -> None:
 
 def test_frozen_parameters_are_left_out() -> None:
     frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-    rule = optimizer([frozen, torch.nn.Parameter(torch.zeros(1))], Settings.of(steps=1).training)
+    rule = optimizer([frozen, torch.nn.Parameter(torch.zeros(1))], Settings.of(steps=1, learning_rate=0.1).training)
     assert sum(len(group["params"]) for group in rule.param_groups) == 1

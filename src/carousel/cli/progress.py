@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from ..doctor.shown import STYLES
-from ..training import Callback, Step, Trainer
+from ..training import Callback, Shown, Step, Trainer
 from ..training.processes import is_main
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Progress(Callback):
             refresh_per_second=5,
         )
         self.loss, self.seen = 0.0, 0
-        self.tokens, self.since, self.unit = 0, 0.0, "token"
+        self.tokens, self.since, self.shown = 0, 0.0, Shown("token")
 
     def __enter__(self) -> Progress:
         self.bars.__enter__()
@@ -66,12 +67,12 @@ class Progress(Callback):
         for old in self.bars.task_ids:  # of a run that began anew
             self.bars.remove_task(old)
         self.loss, self.seen, self.tokens = 0.0, 0, 0
-        self.unit = trainer.task.unit
+        self.shown = trainer.task.shown
         self.bar = self.bars.add_task("", total=trainer.steps, completed=trainer.step, loss="", speed="")
         self.since = trainer.seconds
         settings = trainer.settings
         self.on_note(
-            f"{trainer.steps:,} steps of {trainer.stream.batch} x {settings.window} {self.unit}s, "
+            f"{trainer.steps:,} steps of {trainer.feed.about}, "
             f"{settings.optimizer} {settings.learning_rate:g} {settings.schedule}"
             + (f", from step {trainer.step:,}" if trainer.step else "")
         )
@@ -85,14 +86,15 @@ class Progress(Callback):
         self.bars.update(
             self.bar,
             completed=step.step,
-            loss=in_brief(self.loss, self.unit),
-            speed=f"{speed:,.0f} {short(self.unit)}/s",
+            loss=in_brief(self.loss, self.shown),
+            speed=f"{speed:,.0f} {short(self.shown.unit)}/s",
         )
 
     def on_evaluation(self, trainer: Trainer, dev_loss: float | None, is_best: bool) -> None:
-        """A line with the dev loss."""
+        """A line with the dev loss, and what else was measured."""
         if dev_loss is not None:
-            line = f"step {trainer.step:,}: dev loss {in_words(dev_loss, self.unit)}"
+            line = f"step {trainer.step:,}: dev loss {in_words(dev_loss, self.shown)}"
+            line += self._others("", {} if trainer.evaluation is None else trainer.evaluation.metrics)
             self.console.print(f"[bold]{line}[/bold]" + ("" if is_best else "  (not better)"))
 
     def on_sample(self, trainer: Trainer, sample: dict[str, Any]) -> None:
@@ -112,34 +114,46 @@ class Progress(Callback):
         self.console.print()
         if best is not None:
             self.console.print(
-                f"[bold]Best dev loss {in_words(best, self.unit)}[/bold] at step {status['best_step']:,} of "
-                f"{status['steps']:,}, {_duration(status['seconds'])}.",
+                f"[bold]Best dev loss {in_words(best, self.shown)}{self._others('best_dev_', status)}[/bold] at step "
+                f"{status['best_step']:,} of {status['steps']:,}, {_duration(status['seconds'])}.",
                 soft_wrap=True,
             )
         if status["test_loss"] is not None:
-            self.console.print(f"Test loss {in_words(status['test_loss'], self.unit)}.")
-        self.console.print("\nIt now writes:\n")
-        text = run.sample(120 if self.unit == "word" else 500, temperature=0.8, seed=0)
-        self.console.print(_printable(text), style="green", markup=False)
+            tested = f"Test loss {in_words(status['test_loss'], self.shown)}{self._others('test_', status)}."
+            self.console.print(tested, soft_wrap=True)
+        now = run.shows()
+        if now is not None:
+            heading, lines = now
+            self.console.print(f"\n{heading}\n")
+            self.console.print(_printable(lines), style="green", markup=False)
         self.console.print(f"\nReport: {run.path / 'report.html'}", soft_wrap=True)
         self.console.print("\nNext:")
         for command, about in run.next_commands():
             self.console.print(f"  {command}", style="cyan", soft_wrap=True, markup=False)
             self.console.print(f"      {about}", style="dim", markup=False)
 
+    def _others(self, prefix: str, values: Mapping[str, Any]) -> str:
+        """What was measured beside the loss."""
+        found = ((metric, values.get(prefix + name)) for name, metric in self.shown.metrics.items())
+        return "".join(f", {m.label[:1].lower()}{m.label[1:]} {m.text(v)}" for m, v in found if v is not None)
 
-def in_words(loss: float, unit: str) -> str:
+
+def in_words(loss: float, shown: Shown) -> str:
     """A loss in nats with the unit that people compare: bits per character, or perplexity for words."""
-    if unit == "word":
+    if shown.measure == "perplexity":
         return f"{loss:.3f} nats (perplexity {math.exp(min(loss, 700)):,.1f})"
-    return f"{loss:.3f} nats ({loss / math.log(2):.2f} bits per {unit})"
+    if shown.measure == "bits":
+        return f"{loss:.3f} nats ({loss / math.log(2):.2f} bits per {shown.unit})"
+    return f"{loss:.3f} nats"
 
 
-def in_brief(loss: float, unit: str) -> str:
+def in_brief(loss: float, shown: Shown) -> str:
     """The same for the narrow bar."""
-    if unit == "word":
+    if shown.measure == "perplexity":
         return f"{loss:.3f} nats, perplexity {math.exp(min(loss, 700)):,.0f}"
-    return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{unit[:4]}"
+    if shown.measure == "bits":
+        return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{shown.unit[:4]}"
+    return f"{loss:.3f} nats"
 
 
 def _printable(text: str) -> str:

@@ -27,7 +27,7 @@ def _resume(
     Args:
         run: The run folder.
         cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
-        data: Where the text is now, if it was moved.
+        data: Where the data are now, if they were moved.
         doctor: Nobody watches the run and says what is wrong with it.
     """
     from ..api import load, resume
@@ -36,7 +36,8 @@ def _resume(
 
     status = load(run).status
     if status.get("status") == "finished":
-        print(f"{run} is finished: all {status['steps']:,} steps are done. `carousel sample {run}` lets it write.")
+        command, about = load(run).next_commands()[0]
+        print(f"{run} is finished: all {status['steps']:,} steps are done. To {about}: `{command}`.")
         return
     with Progress() as progress, watching(progress, doctor=doctor) as callbacks:
         finished = resume(run, cell=cell, data=data, callbacks=callbacks)

@@ -135,8 +135,9 @@ class RunDoctor(Callback):
         if lab is not None and lab.paused and not early and not record.has_learned():
             self._allow_experiments(trainer)
             if lab.why_not is None:
+                guesses = _plural(trainer.task.shown.guesses)
                 self._say(
-                    f"The loss is no lower than the frequencies of the {trainer.task.unit}s alone allow; the doctor "
+                    f"The loss is no lower than the frequencies of the {guesses} alone allow; the doctor "
                     f"tries other learning rates on a copy, for {lab.seconds:.0f} s at most."
                 )
         found = self._doctor.look()
@@ -241,6 +242,10 @@ class RunDoctor(Callback):
         self._written = codes
         kept = [*found, *(f for f in self._before if f.code not in codes)]
         trainer.folder.write_findings([f.to_dict() for f in kept], self._first + steps, signals)
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def _finding(of: dict[str, Any]) -> Finding:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from ..settings import DataSettings, NetworkSettings, Settings, TrainingSettings
+from ..settings import DataSettings, LabelledSettings, NetworkSettings, Settings, TaggedSettings, TrainingSettings
 from .parse import On, parse
 
 __all__ = ["run"]
@@ -22,17 +22,22 @@ def run(arguments: list[str]) -> None:
 def _train(
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
     reading: DataSettings = DataSettings(),
+    labelled: LabelledSettings = LabelledSettings(),
+    tagged: TaggedSettings = TaggedSettings(),
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
     doctor: On = True,
     fix: bool = False,
 ) -> None:
-    """Train a recurrent network on your own text.
+    """Train a recurrent network on your own data.
 
     Args:
-        data: Files, folders, glob patterns of text; or python-stdlib, the source code of Python's standard library.
-        reading: How the text is read.
+        data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each. Or
+            python-stdlib, the source code of Python's standard library.
+        reading: How the data are read.
+        labelled: Labelled sequences only.
+        tagged: Tagged sequences only.
         network: What is trained.
         training: How it is trained.
         out: Run folder to make; by default a new one under runs/.
@@ -48,7 +53,8 @@ def _train(
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
     options = {name: _literal(value) for name, value in network.cell_options.items()}
-    settings = Settings(reading, dataclasses.replace(network, cell_options=options), training)
+    network = dataclasses.replace(network, cell_options=options)
+    settings = Settings(reading, labelled, tagged, network, training)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:

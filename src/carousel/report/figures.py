@@ -182,14 +182,16 @@ def _trim(digits: str) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
-def charts(metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int | None) -> list[Chart]:
+def charts(
+    metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int | None, measure: str = "bits"
+) -> list[Chart]:
     """The charts that these metrics allow, loss first; a metric without a finite value has none."""
     uniform = math.log(vocabulary_size) if vocabulary_size and vocabulary_size > 1 else None
     read = {key: series(metrics, key) for key in METRICS}
     steps = [step for data in read.values() for step in (*data.steps, *data.lost)]
     span = (min(steps, default=0.0), max(steps, default=0.0))
     found = [
-        _loss_chart(span, read["train_loss"], read["dev_loss"], unit, uniform),
+        _loss_chart(span, read["train_loss"], read["dev_loss"], unit, measure, uniform),
         _rate_chart(span, read["lr"]),
         _gradient_chart(span, read["grad_norm"], read["grad_norm_clipped"]),
         _speed_chart(span, read["tokens_per_second"], unit),
@@ -197,7 +199,7 @@ def charts(metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int
     return [chart for chart in found if chart]
 
 
-def _loss_chart(span: Span, train: Series, dev: Series, unit: str, uniform: float | None) -> Chart | None:
+def _loss_chart(span: Span, train: Series, dev: Series, unit: str, measure: str, uniform: float | None) -> Chart | None:
     if not len(train) and not len(dev):
         return None
     smooth = smoothed(train)
@@ -220,7 +222,7 @@ def _loss_chart(span: Span, train: Series, dev: Series, unit: str, uniform: floa
             ax.plot(*thinned(dev, canvas.bins), color=COLORS["dev"], linewidth=1.5, **style)
             ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.5}
             ax.plot(dev.steps[best], dev.values[best], color=COLORS["dev"], **ring)
-        _second_axis(ax, unit, low, high, log)
+        _second_axis(ax, unit, measure, low, high, log)
 
     alt = [f"In nats per {unit} over the steps.", journey("Train loss", smooth or train), journey("Dev loss", dev)]
     keys = [("raw", "train, as logged"), ("train", "train, smoothed")] if smooth else [("train", "train")]
@@ -316,11 +318,11 @@ def set_axes(ax: Axes, canvas: Canvas, span: Span, low: float, high: float, *, l
     ax.grid(axis="y")
 
 
-def _second_axis(ax: Axes, unit: str, low: float, high: float, log: bool) -> None:
-    """The same height in the other usual measure, at the right: perplexity for words, bits for the rest."""
-    if unit == "word" and high > 200:
+def _second_axis(ax: Axes, unit: str, measure: str, low: float, high: float, log: bool) -> None:
+    """The same height in the other usual measure, at the right: perplexity for words, bits for other texts."""
+    if measure == "nats" or (measure == "perplexity" and high > 200):
         return
-    if unit == "word":
+    if measure == "perplexity":
         label, ticks = "perplexity", ratio_ticks(math.exp(low), math.exp(high))
         places = [math.log(tick) for tick in ticks]
     else:

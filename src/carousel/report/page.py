@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from carousel.report.doctor import findings_list
 from carousel.report.figures import charts, compact, loss_text, read_number, series
+from carousel.report.panels import render_panels
 from carousel.report.words import count, figure, first_finite, plain, shown, table, write_whole
 
 __all__ = ["ReportData", "render_report", "write_report"]
@@ -50,6 +51,11 @@ class ReportData:
     status: str = "finished"
     message: str | None = None
     unit: str = "character"
+    measure: str | None = None
+    choices: int | None = None
+    facts: Sequence[str] = ()
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    panels: Sequence[Mapping[str, Any]] = ()
     vocabulary_size: int | None = None
     parameters: int | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +87,7 @@ def render_report(data: ReportData) -> str:
     parts = [
         ("findings", "What the doctor says", _findings(data)),
         ("curves", "Curves", _curves(data)),
+        ("results", "Results", render_panels(data.panels)),
         ("samples", "Samples", _samples(data.samples)),
         ("network", "Network", _network(data)),
         ("configuration", "Configuration", _configuration(data.config)),
@@ -106,40 +113,61 @@ def render_report(data: ReportData) -> str:
 
 
 def _tiles(data: ReportData) -> str:
-    tiles = [*_loss_tiles(data), *_cost_tiles(data), *_test_tile(data)]
+    tiles = [*_loss_tiles(data), *_metric_tiles(data), *_cost_tiles(data), *_test_tiles(data)]
     cells = [
         f'<div class="tile"><dt>{shown(tile.label)}</dt><dd class="value">{shown(tile.value)}</dd>'
         f'<dd class="unit">{shown(tile.unit)}</dd><dd class="note">{shown(tile.note)}</dd></div>'
         for tile in tiles
     ]
-    columns = len(cells) if len(cells) <= 5 else 3
+    columns = len(cells) if len(cells) <= 5 else 4 if len(cells) in (7, 8) else 3
     return f'<dl class="tiles" style="--columns: {columns}">\n' + "\n".join(cells) + "\n</dl>"
 
 
 def _loss_tiles(data: ReportData) -> list[Tile]:
-    """The loss that counts, on held-out text where there is one, and the same loss in its other usual measure."""
-    unit, size, guess = _unit(data), data.vocabulary_size, ""
+    """The loss that counts, on held-out data where there are any, and the same loss in its other usual measure."""
+    unit, size, guess = _unit(data), data.choices or data.vocabulary_size, ""
     if size and size > 1:
         guess = f" Guessing evenly among {size:,} would give ln\u00a0{size:,}\u00a0=\u00a0{loss_text(math.log(size))}."
     dev, train = series(data.metrics, "dev_loss"), series(data.metrics, "train_loss")
     label, loss = "Dev loss", first_finite(data.summary.get("best_dev_loss"), dev.values.min() if len(dev) else None)
+    kind = _of(data)
+    held, own = f"held-out {kind}", f"the {kind} it learns from"
     if loss is not None:
         step = first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
         where = f", best at step {compact(step, 9)}" if step is not None else ""
-        note = f"Surprise per {unit} on held-out text{where}. Lower is better."
+        note = f"Surprise per {unit} on {held}{where}. Lower is better."
     else:
         label = "Train loss"
         loss = first_finite(data.summary.get("final_train_loss"), train.values[-1] if len(train) else None)
-        note = f"Surprise per {unit} on the text it learns from. Nothing was evaluated on held-out text."
+        note = f"Surprise per {unit} on {own}. Nothing was evaluated on {held}."
         note = note if loss is not None else "No finite loss was logged."
     first = Tile(label, loss_text(loss), f"nats per {unit}", note + guess)
-    if unit == "word":
+    even = bool(guess and size)
+    if _measure(data) == "perplexity":
         note = "e to the power of the loss: as unsure as choosing evenly among this many words."
-        even = f" Guessing evenly: {size:,}." if guess and size else ""
-        return [first, Tile("Perplexity", _perplexity(loss), "words", note + even)]
-    note = "The loss divided by ln\u00a02: what a compressor built on this network would need."
-    even = f" Guessing evenly: {_bits(math.log(size))}." if guess and size else ""
-    return [first, Tile(f"Bits per {unit}", _bits(loss), "bits", note + even)]
+        note += f" Guessing evenly: {size:,}." if even else ""
+        return [first, Tile("Perplexity", _perplexity(loss), "words", note)]
+    if _measure(data) == "bits":
+        note = "The loss divided by ln\u00a02: what a compressor built on this network would need."
+        note += f" Guessing evenly: {_bits(math.log(size or 1))}." if even else ""
+        return [first, Tile(f"Bits per {unit}", _bits(loss), "bits", note)]
+    return [first]
+
+
+def _metric_tiles(data: ReportData) -> list[Tile]:
+    """What else was measured on held-out data, at the step of the best loss."""
+    return [
+        Tile(str(words.get("label") or name), *_metric(words, value), str(words.get("note") or ""))
+        for name, words in data.labels.items()
+        if (value := read_number(data.summary.get(f"best_dev_{name}"))) is not None
+    ]
+
+
+def _metric(words: Mapping[str, Any], value: float) -> tuple[str, str]:
+    """A number and its unit."""
+    if words.get("percent"):
+        return f"{100 * value:.1f}", "percent of the dev part"
+    return compact(value), "on the dev part"
 
 
 def _cost_tiles(data: ReportData) -> list[Tile]:
@@ -150,7 +178,7 @@ def _cost_tiles(data: ReportData) -> list[Tile]:
     time, time_unit = _duration(first_finite(data.summary.get("seconds"), clock.max() if len(clock) else None))
     steps = [step for line in data.metrics if (step := first_finite(line.get("step"))) is not None]
     done = [count(max(steps), "step")] if steps else []
-    done += [f"{count(epochs.max(), 'epoch')} (passes over the text)"] if len(epochs) else []
+    done += [f"{count(epochs.max(), 'epoch')} (passes over the {_of(data)})"] if len(epochs) else []
     size, size_word = _scaled(read_number(data.parameters), digits=6)
     exact = f": {data.parameters:,} exactly" if size_word else ""
     reading = f"{unit.capitalize()}s read per second of training, on average."
@@ -162,13 +190,21 @@ def _cost_tiles(data: ReportData) -> list[Tile]:
     ]
 
 
-def _test_tile(data: ReportData) -> list[Tile]:
+def _test_tiles(data: ReportData) -> list[Tile]:
     loss = read_number(data.summary.get("test_loss"))
     if loss is None:
         return []
-    other = f"perplexity {_perplexity(loss)}" if _unit(data) == "word" else f"{_bits(loss)} bits"
-    note = "On text used for no choice at all: the number to quote."
-    return [Tile("Test loss", loss_text(loss), f"nats per {_unit(data)} · {other}", note)]
+    others = {"perplexity": f" · perplexity {_perplexity(loss)}", "bits": f" · {_bits(loss)} bits"}
+    also = others.get(_measure(data), "")
+    note = f"On {_of(data)} used for no choice at all: the number to quote."
+    tiles = [Tile("Test loss", loss_text(loss), f"nats per {_unit(data)}{also}", note)]
+    for name, words in data.labels.items():
+        value = read_number(data.summary.get(f"test_{name}"))
+        if value is not None:
+            label = str(words.get("label") or name)
+            number, of = _metric(words, value)
+            tiles.append(Tile(f"Test {label[:1].lower()}{label[1:]}", number, of.replace("dev", "test"), note))
+    return tiles
 
 
 def _findings(data: ReportData) -> str:
@@ -187,7 +223,7 @@ def _fix(of: Mapping[str, Any]) -> str:
 
 
 def _curves(data: ReportData) -> str:
-    drawn = charts(data.metrics, _unit(data), data.vocabulary_size)
+    drawn = charts(data.metrics, _unit(data), data.choices or data.vocabulary_size, _measure(data))
     notes = []
     lost = series(data.metrics, "train_loss").lost
     if lost:
@@ -239,7 +275,10 @@ def _sample(sample: Mapping[str, Any], show_prompt: bool, show_heat: bool) -> st
 
 def _network(data: ReportData) -> str:
     facts = [f"{data.parameters:,} parameters."] if data.parameters is not None else []
-    facts += [f"A vocabulary of {data.vocabulary_size:,} {shown(_unit(data))}s."] if data.vocabulary_size else []
+    if data.facts:
+        facts += map(shown, data.facts)
+    elif data.vocabulary_size:
+        facts.append(f"A vocabulary of {data.vocabulary_size:,} {shown(_unit(data))}s.")
     cards = []
     if data.network:
         layers = [(name, shown(what)) for name, what in data.network]
@@ -295,6 +334,14 @@ def _environment(data: ReportData) -> str:
 
 def _unit(data: ReportData) -> str:
     return data.unit or "token"
+
+
+def _measure(data: ReportData) -> str:
+    return data.measure or ("perplexity" if _unit(data) == "word" else "bits")
+
+
+def _of(data: ReportData) -> str:
+    return "data" if _measure(data) == "nats" else "text"
 
 
 def _bits(loss: float | None) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..runs import RunFolder
 from .page import ReportData, write_report
@@ -26,6 +26,7 @@ def report_data(folder: RunFolder) -> ReportData:
     """Everything the page shows."""
     config, status = folder.config, folder.read_json("status.json", {})
     network, env = folder.read_json("network.json", {}), folder.read_json("env.json", {})
+    shown = _shown(folder)
     after, seen = next_commands(folder), folder.findings
     if status.get("status") != "finished":
         after.insert(0, (resume_command(folder), "go on from the last checkpoint"))
@@ -34,7 +35,12 @@ def report_data(folder: RunFolder) -> ReportData:
         name=str(folder.path),
         status=status.get("status", "running"),
         message=status.get("message"),
-        unit=_UNITS[config["data"]["level"]],
+        unit=shown["unit"],
+        measure=shown["measure"],
+        choices=shown["choices"],
+        facts=shown["facts"],
+        labels=shown["metrics"],
+        panels=folder.read_json("evaluation.json", {}).get("panels", []),
         vocabulary_size=network.get("vocabulary"),
         parameters=network.get("parameters"),
         summary={key: value for key, value in status.items() if value is not None},
@@ -59,12 +65,18 @@ def resume_command(folder: RunFolder) -> str:
 
 def next_commands(folder: RunFolder) -> list[tuple[str, str]]:
     """What a person may want to type after training, and what it does."""
-    run, prompt, carousel = _with_cell(folder), shlex.quote(folder.config["corpus"]["begins"]), _program()
-    return [
-        (f"{carousel} sample {run} --chars 500", "let the network write"),
-        (f"{carousel} sample {run} --prompt {prompt} --temperature 0.5", "go on from your own words, more carefully"),
-        (f"{carousel} report {folder.path}", "write the page anew"),
-    ]
+    run, carousel = _with_cell(folder), _program()
+    of_kind = [(f"{carousel} {words.replace('{run}', run)}", about) for words, about in _shown(folder)["commands"]]
+    return [*of_kind, (f"{carousel} report {folder.path}", "write the page anew")]
+
+
+def _shown(folder: RunFolder) -> dict[str, Any]:
+    """How the run's numbers are written; of a run from before it said so, as those of a text."""
+    level = folder.config["data"].get("level") or "char"
+    measure = "perplexity" if level == "word" else "bits"
+    text = {"unit": _UNITS[level], "measure": measure, "choices": None, "facts": [], "metrics": {}}
+    text["commands"] = [("sample {run} --chars 500", "let the network write")]
+    return text | folder.read_json("network.json", {}).get("shown", {})
 
 
 def _program() -> str:

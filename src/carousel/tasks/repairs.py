@@ -41,6 +41,7 @@ def tame(settings: Settings, losses: Mapping[float, float]) -> dict[str, Any]:
 
 
 def _times(settings: Settings, losses: Mapping[float, float], otherwise: float) -> dict[str, Any]:
+    assert settings.training.learning_rate is not None
     tried = {factor: loss for factor, loss in losses.items() if math.isfinite(loss)}
     factor = min(tried, key=lambda f: tried[f], default=otherwise)
     return {"learning_rate": float(f"{settings.training.learning_rate * factor:.3g}")}

@@ -1,19 +1,28 @@
-"""The training loop, truncated backpropagation through time, update rules and callbacks."""
+"""The training loop, what feeds it, truncated backpropagation through time, update rules and callbacks."""
 
 from .callbacks import Callback, Restart, Step
+from .feeds import ExampleFeed, Examples, Stream, StreamFeed
 from .interrupt import Interrupted
-from .loop import Stream, Task, Trainer, calibrate, check_device
+from .loop import Trainer, calibrate, check_device
 from .optim import Schedule, optimizer
+from .task import Evaluation, Feed, Metric, Shown, Task
 from .tbptt import Span, TruncatedBPTT
 
 __all__ = [
     "Callback",
+    "Evaluation",
+    "ExampleFeed",
+    "Examples",
+    "Feed",
     "Interrupted",
+    "Metric",
     "Restart",
     "Schedule",
+    "Shown",
     "Span",
     "Step",
     "Stream",
+    "StreamFeed",
     "Task",
     "Trainer",
     "TruncatedBPTT",

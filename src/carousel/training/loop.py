@@ -1,4 +1,4 @@
-"""The training loop. It knows streams, updates and the run folder, and nothing of the data's kind."""
+"""The training loop. It knows updates and the run folder, and nothing of the data's kind."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import TrainingError, UsageError
 from ..runs import RunFolder
@@ -19,57 +19,15 @@ from .callbacks import Callback, Step
 from .interrupt import Interrupted, interruptible
 from .optim import Schedule, optimizer
 from .processes import any_of, gathered, is_main, same_for_all, several
-from .tbptt import TruncatedBPTT
+from .task import Evaluation, Task
 
-__all__ = ["Stream", "Task", "Trainer", "calibrate", "check_device"]
+__all__ = ["Trainer", "calibrate", "check_device"]
 
 BESIDE_UPDATES = 1.04
 """Time of an iteration of the loop over that of its update: see "overhead" in benchmarks/results/main_job.json."""
 
 LOGGED_LINES = 2000
 """A run writes at most about this many lines of metrics."""
-
-
-class Stream(Protocol):
-    """Parallel sequences that are read forward."""
-
-    length: int
-    batch: int
-
-    def window(self, begin: int, end: int) -> Any:
-        """`inputs`, `targets` and `reset` (or None) of these steps, time first."""
-        ...
-
-
-class Task(Protocol):
-    """What the loop needs to know about the problem."""
-
-    unit: str
-    """What a token is: "character", "word", "step"."""
-    repairs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
-    """By the code of a fault, how settings can repair it; see `carousel.tasks.repairs`."""
-    unasked: ClassVar[Collection[str]]
-    """Codes of faults that such data can't have."""
-
-    def network(self) -> nn.Module:
-        """A new network; random draws come from torch's global generator."""
-        ...
-
-    def stream(self, part: int, parts: int) -> Stream:
-        """The training streams; process `part` of `parts` gets its share of them."""
-        ...
-
-    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats per token."""
-        ...
-
-    def evaluate(self, network: nn.Module, split: str) -> float | None:
-        """Mean loss on a whole split, "dev" or "test"; None where there is none."""
-        ...
-
-    def sample(self, network: nn.Module, seed: int) -> dict[str, Any] | None:
-        """Something to look at: `text`, `prompt`, `temperature`."""
-        ...
 
 
 class Trainer:
@@ -94,14 +52,13 @@ class Trainer:
         self.schedule = Schedule(settings)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer(network.parameters(), settings))
         self.parameters = list(self.network.parameters())
-        self.stream = task.stream(self.accelerator.process_index, self.accelerator.num_processes)
-        self.bptt = TruncatedBPTT(settings.window, settings.backward)
-        self.windows = self.bptt.updates(self.stream.length)
-        """Windows per epoch."""
+        self.feed = task.feed(self.accelerator.process_index, self.accelerator.num_processes)
         self.step = 0
-        self.carried: Any = None
         self.seconds = 0.0
         self.best_loss, self.best_step, self.stalled = math.inf, 0, 0
+        self.best_metrics: dict[str, float] = {}
+        self.evaluation: Evaluation | None = None
+        """The last one."""
         self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}  # since the last line of metrics
         every = max(1, self.steps // settings.evaluations)
         self.evaluate_at = {self.steps - k * every for k in range(settings.evaluations)} - {0}
@@ -116,8 +73,8 @@ class Trainer:
 
     @property
     def epoch(self) -> float:
-        """Passes over the training text so far."""
-        return self.step * self.settings.accumulate / self.windows
+        """Passes over the training data so far."""
+        return self.step * self.settings.accumulate / self.feed.length
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -162,7 +119,7 @@ class Trainer:
             self._tell("on_end", self)
 
     def update(self) -> Step:
-        """One update: the gradient of `accumulate` windows, clipped, and the optimizer's step."""
+        """One update: the gradient of `accumulate` parts, clipped, and the optimizer's step."""
         settings = self.settings
         rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
@@ -170,28 +127,18 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total, tokens = 0.0, 0
         for number in range(settings.accumulate):
-            loss, count = self._window(self.step * settings.accumulate + number)
+            with self.accelerator.autocast():
+                part = self.step * settings.accumulate + number
+                loss, count = self.feed.loss(self.network, part, self.accelerator.device)
             self.accelerator.backward(loss / settings.accumulate)
-            total, tokens = total + loss.item() / settings.accumulate, tokens + count
+            total += loss.item() / settings.accumulate
+            tokens += count * self.accelerator.num_processes
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, settings.clip or math.inf))  # pyright: ignore
         for what, value in (("training loss", total), ("gradient", norm)):
             self._check_finite(what, value, self.step + 1)
         self.optimizer.step()
         self.step += 1
         return Step(self.step, total, rate, norm, tokens, self.seconds)
-
-    def _window(self, number: int) -> tuple[Tensor, int]:
-        update = number % self.windows
-        if update == 0:
-            self.carried = None
-        span = self.bptt.span(update)
-        window = self.stream.window(span.begin, span.end)
-        device = self.accelerator.device
-        inputs, targets = window.inputs.to(device), window.targets[span.score - span.begin :].to(device)
-        reset = None if window.reset is None else window.reset.to(device)
-        with self.accelerator.autocast():
-            output, self.carried = self.bptt.run(self.network, span, inputs, self.carried, reset=reset)
-            return self.task.loss(output, targets), targets.numel() * self.accelerator.num_processes
 
     def _check_finite(self, what: str, value: float, step: int) -> None:
         if math.isfinite(value):
@@ -210,7 +157,8 @@ class Trainer:
 
     def _evaluate(self) -> None:
         begun = time.monotonic()
-        dev_loss = self.task.evaluate(self.bare_network, "dev")
+        self.evaluation = self.task.evaluate(self.bare_network, "dev")
+        dev_loss, metrics = (None, {}) if self.evaluation is None else (self.evaluation.loss, self.evaluation.metrics)
         self._interval["seconds"] += self._clock(begun)
         is_best = dev_loss is None or dev_loss < self.best_loss
         if dev_loss is not None:
@@ -219,10 +167,12 @@ class Trainer:
             self.stalled = 0 if is_best else self.stalled + 1
             self.best_loss = min(self.best_loss, dev_loss)
         if is_best:
-            self.best_step = self.step
+            self.best_step, self.best_metrics = self.step, dict(metrics)
             self._save_model(dev_loss)
         if self.folder and dev_loss is not None:
-            self.folder.append("metrics.jsonl", {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss})
+            record = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss}
+            record |= {f"dev_{name}": value for name, value in metrics.items()}
+            self.folder.append("metrics.jsonl", record)
         self._tell("on_evaluation", self, dev_loss, is_best)
         self._sample(dev_loss)
 
@@ -277,7 +227,7 @@ class Trainer:
         if self.folder is None:
             return
         mine = {
-            "carried": self.carried,
+            "carried": self.feed.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
@@ -290,6 +240,7 @@ class Trainer:
                 "schedule": self.schedule.state_dict(),
                 "interval": self._interval,
                 "best": [self.best_loss, self.best_step, self.stalled],
+                "best_metrics": self.best_metrics,
                 "processes": gathered(mine),
             }
         )
@@ -303,13 +254,14 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self._interval = state["interval"]
         self.best_loss, self.best_step, self.stalled = state["best"]
+        self.best_metrics = state.get("best_metrics", {})
         if len(state["processes"]) != self.accelerator.num_processes:
             raise UsageError(
                 f"The run was trained by {len(state['processes'])} process(es), now there are "
                 f"{self.accelerator.num_processes}; start as many as before."
             )
         mine = state["processes"][self.accelerator.process_index]
-        self.carried = _to(mine["carried"], device)
+        self.feed.load_state_dict(mine["carried"], device)
         torch.set_rng_state(mine["random"])
         if mine["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(mine["random_cuda"])
@@ -356,9 +308,3 @@ def check_device(name: str) -> None:
     there = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
     if name not in ("auto", *there):
         raise UsageError(f"--device {name} is not there; this machine has {', '.join(there)}.")
-
-
-def _to(state: Any, device: torch.device) -> Any:
-    if isinstance(state, Tensor):
-        return state.to(device)
-    return None if state is None else tuple(_to(s, device) for s in state)

@@ -20,6 +20,7 @@ def optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) ->
     adagrad: Duchi, Hazan & Singer 2011; sgd, with momentum: Polyak 1964.
     """
     chosen, rate = [p for p in parameters if p.requires_grad], settings.learning_rate
+    assert rate is not None
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(chosen, lr=rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True)
     if settings.optimizer == "adagrad":
@@ -38,6 +39,7 @@ class Schedule:
 
     def __init__(self, settings: TrainingSettings):
         assert settings.steps is not None
+        assert settings.learning_rate is not None
         self.kind, self.peak = settings.schedule, settings.learning_rate
         self.steps = settings.steps
         self.warmup = min(100, settings.steps // 10) if settings.warmup is None else settings.warmup

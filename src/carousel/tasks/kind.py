@@ -1,0 +1,174 @@
+"""What a kind of data is to the rest of Carousel: how it is recognized, read, trained on and used.
+
+A new kind is a file with a `Kind` and a row in `kinds.py`; nothing else asks which kind it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from ..cells.loading import CellSource, blame
+from ..errors import CarouselError, CellError, UsageError
+from ..nn import Recurrent
+from ..settings import NetworkSettings, Settings, option
+from ..training.task import Task
+
+__all__ = ["Data", "Kind", "KindTask", "Sources", "Stored", "blamed", "equations", "make_recurrent"]
+
+T = TypeVar("T")
+
+MINUTES = 5.0
+"""Of training, at most, if nothing is said of its time."""
+
+Sources = Sequence[str | Path]
+"""What the user gave: files, folders, patterns."""
+
+Stored = Callable[[str], Any]
+"""A JSON document of the run folder by its name, None where there is none."""
+
+
+class Data(Protocol):
+    """The user's data, read."""
+
+    name: str
+    """Short, for the run folder."""
+    digest: str
+    """Hash of the content: a run is resumed with the same only."""
+    notes: list[str]
+    """Sentences that the user should read."""
+    found: Mapping[str, Any]
+    """Settings that were inferred, by name."""
+
+    def about(self) -> str:
+        """What it was taken for, in a line, and the options that say otherwise."""
+        ...
+
+    def origin(self) -> dict[str, Any]:
+        """What the configuration keeps of it, as plain data."""
+        ...
+
+
+class KindTask(Task, Protocol):
+    """A task as its kind makes it."""
+
+    cell: CellSource
+    batch: int
+    """As in the settings; lowered where the data are few."""
+
+    def check(self) -> nn.Module:
+        """A network that ran for a step, so that a cell that breaks its contract is found before training begins."""
+        ...
+
+    def documents(self) -> dict[str, Any]:
+        """JSON documents of the run folder that the trained network needs later, by name."""
+        ...
+
+    def layers(self, network: nn.Module) -> dict[str, Any]:
+        """The network in words and numbers: `vocabulary`, and `layers` as pairs of a name and what it is."""
+        ...
+
+    def describe(self, network: nn.Module) -> list[dict[str, Any]]:
+        """What the report shows of the trained network: panels as plain data, see `carousel.report.panels`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data.
+
+    Args:
+        name: as `--kind` has it.
+        about: what the data are, in words: "labelled sequences".
+        recognizes: whether sources are of this kind, by a look at them, as a reason; None if they are not.
+        read: the data of the sources.
+        task: the problem that they pose.
+        network: a network with the sizes of a stored run.
+        user: what a trained network is used through; it has the method `verb`.
+        verb: what such a network can do: "sample", "predict".
+        defaults: values of the settings that nothing was said about.
+        epochs: passes over the data after which training ends, if nothing was said of its time.
+        without: settings of the common groups that mean nothing here.
+        shows: a heading and lines that show a person what the trained network does, or None.
+    """
+
+    name: str
+    about: str
+    recognizes: Callable[[Sources], str | None]
+    read: Callable[[Sources, Settings], Any]
+    task: Callable[[Any, Settings, CellSource], Any]
+    network: Callable[[Stored, Settings, CellSource], nn.Module]
+    user: Callable[[Stored, Settings, nn.Module], Any]
+    verb: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    epochs: float | None = None
+    without: Collection[str] = ()
+    shows: Callable[[Any, Stored], tuple[str, str] | None] = lambda user, stored: None
+
+    def resolved(self, settings: Settings, foreign: Collection[str]) -> Settings:
+        """The settings with this kind's defaults.
+
+        Args:
+            settings: as they were given.
+            foreign: settings of other kinds.
+
+        Raises:
+            UsageError: an option is about another kind of data.
+        """
+        wrong = [option(name) for name in settings.given() if name in self.without or name in foreign]
+        if wrong:
+            several = len(wrong) > 1
+            raise UsageError(
+                f"{' and '.join(wrong)} {'mean' if several else 'means'} nothing for {self.about}, which is what the "
+                f"data were taken for; leave {'them' if several else 'it'} out, or say with --kind what the data are."
+            )
+        training = settings.training
+        if training.minutes is None and training.steps is None and training.epochs is None:
+            settings = settings.resolved(minutes=MINUTES, epochs=self.epochs)
+        return settings.resolved(self.defaults, kind=self.name)
+
+
+def make_recurrent(settings: NetworkSettings, cell: CellSource, width: int) -> Recurrent:
+    """The recurrent layers that the settings describe, for inputs of this width.
+
+    Raises:
+        CellError: the cell does not take the sizes or options it is given.
+    """
+    options = {**cell.options, **settings.cell_options}
+    assert settings.hidden_size is not None
+    try:
+        return Recurrent(
+            cell.cell_class, width, settings.hidden_size, settings.layers, bidirectional=settings.directions == 2,
+            dropout=settings.dropout or 0.0, skip=settings.skip, **options,
+        )  # fmt: skip
+    except TypeError as error:
+        raise CellError(
+            f"{cell.name} can't be made with input_size={width}, hidden_size={settings.hidden_size}"
+            + "".join(f", {k}={v!r}" for k, v in options.items())
+            + f": {error}."
+        ) from error
+
+
+def blamed(cell: CellSource, run: Callable[[], T]) -> T:
+    """What `run` returns, without gradient; what a user's own cell does wrong is said with the line in its file."""
+    try:
+        with torch.no_grad():
+            return run()
+    except CarouselError:
+        raise
+    except Exception as error:
+        if cell.path is None:
+            raise
+        raise CellError(f"{blame(cell.path, error)}. The cell {cell.name} does not run.") from error
+
+
+def equations(cell: CellSource) -> str:
+    """One step of the cell, as it is written."""
+    return textwrap.dedent(inspect.getsource(cell.cell_class.step))
