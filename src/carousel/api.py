@@ -23,6 +23,7 @@ from .errors import DataError, RunFolderError, TrainingError, UsageError
 from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
+from .tasks.forecasting import Forecast
 from .tasks.kind import Kind, KindTask, equations
 from .tasks.kinds import of_run, resolve
 from .tasks.language_model import stored_tokenizer
@@ -289,6 +290,42 @@ class Run:
             DataError: a sequence is empty.
         """
         return self._user("predict").predict(given)
+
+    def forecast(
+        self,
+        horizon: int | None = None,
+        *,
+        data: str | Path | None = None,
+        begin: str | None = None,
+        series: str | None = None,
+    ) -> Forecast:
+        """What comes next in a series, with intervals.
+
+        Args:
+            horizon: steps; as many as were trained if not given.
+            data: a newer file with the same columns; the data that were trained on if not given.
+            begin: the first time to forecast; right behind the last value if not given.
+            series: which one, where the data have several.
+
+        Raises:
+            UsageError: the run is of another kind of data, or the horizon is longer than the data.
+            DataError: the file does not fit the run, or lacks what must be known ahead.
+        """
+        found = self.forecasts(horizon, data=data, begin=begin)
+        names = [one.series for one in found]
+        if series is None and len(found) > 1:
+            raise UsageError(
+                f"The data have {len(found)} series ({', '.join(names[:10])}); say which, or take forecasts()."
+            )
+        if series is not None and series not in names:
+            raise UsageError(f"There is no series {series!r}; there are {', '.join(map(repr, names[:20]))}.")
+        return found[0 if series is None else names.index(series)]
+
+    def forecasts(
+        self, horizon: int | None = None, *, data: str | Path | None = None, begin: str | None = None
+    ) -> list[Forecast]:
+        """The same for every series of the data."""
+        return self._user("forecast").forecasts(horizon, data=data, begin=begin)
 
     def shows(self) -> tuple[str, str] | None:
         """A heading and lines that show a person what the network does now."""

@@ -15,16 +15,24 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 
-__all__ = ["DataSettings", "LabelledSettings", "NetworkSettings", "Settings", "TaggedSettings", "TrainingSettings"]
+__all__ = [
+    "DataSettings",
+    "LabelledSettings",
+    "NetworkSettings",
+    "SeriesSettings",
+    "Settings",
+    "TaggedSettings",
+    "TrainingSettings",
+]
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """What the data is read as."""
 
-    kind: Literal["text", "labelled", "tagged"] | None = None
-    """text: learn to write on; labelled: sequences with a label each; tagged: words with a tag each. Inferred if not
-    given."""
+    kind: Literal["text", "labelled", "tagged", "series"] | None = None
+    """text: learn to write on; labelled: sequences with a label each; tagged: words with a tag each; series: numbers
+    over time. Inferred if not given."""
     encoding: str = "utf-8"
     """Encoding of the files."""
     level: Literal["char", "byte", "word"] | None = None
@@ -38,10 +46,11 @@ class DataSettings:
     split_column: str | None = None
     """Tables: the column that says train, dev or test; one of the name split is found."""
     dev: float = 0.1
-    """Share of the data that measures progress and is never trained on: of a text its end (at most 200,000 tokens), of
-    others drawn by --seed, unless files or a column say which."""
+    """Share of the data that measures progress and is never trained on: of a text or series its end (of a text at
+    most 200,000 tokens), of others drawn by --seed, unless files or a column say which."""
     test: float = 0.0
-    """Share of the data that is evaluated once, when training has ended: of a text what follows the dev part."""
+    """Share of the data that is evaluated once, when training has ended: of a text or series what follows
+    the dev part."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +82,64 @@ class TaggedSettings:
 
 
 @dataclass(frozen=True)
+class SeriesSettings:
+    """Series of numbers only."""
+
+    target: tuple[str, ...] = ()
+    """The columns to forecast; if not given, one named target, y or the like, or the last."""
+    known: tuple[str, ...] = ()
+    """Columns whose values are known ahead, such as holidays or prices that are set."""
+    past: tuple[str, ...] | None = None
+    """Columns that are read and not forecast; all others with numbers if not given; none: none."""
+    time_column: str | None = None
+    """The column of the time stamps; found if not given."""
+    time_format: str | None = None
+    """How stamps are written, as '%d.%m.%Y %H:%M', where it is not recognized."""
+    group_column: str | None = None
+    """The column that says to which of several series a row belongs."""
+    every: str | None = None
+    """A step, as 15m, 1h, 1d or 1mo: the rows in each are averaged."""
+    duplicates: Literal["refuse", "mean"] = "refuse"
+    """Rows with the same time stamp: refuse them, or take their mean."""
+    max_gap: int | None = None
+    """Missing values of a target in a row that are filled in; a longer gap cuts the series. 6 if not given."""
+    horizon: int | None = None
+    """Steps to forecast; if not given, a season from 4 to 48 steps, or 24."""
+    season: int | None = None
+    """Steps after which the series repeats, 1 for none; found by autocorrelation if not given."""
+    transform: Literal["auto", "none", "log"] = "auto"
+    """log: learn the logarithm, for series that swing in proportion to their level."""
+    residual: Literal["auto", "last", "season", "none"] = "auto"
+    """Learn the difference from the last value, or from that of a season before; auto: the better on the training
+    part."""
+    calendar: Literal["auto", "none"] = "auto"
+    """auto: hour, weekday and month are inputs, where the data are long enough to teach them."""
+    intervals: Literal["quantile", "normal", "t"] = "quantile"
+    """What is forecast: quantiles, or a normal or Student distribution."""
+
+
+@dataclass(frozen=True)
 class NetworkSettings:
     """Embedding, recurrent layers, output."""
 
     cell: str | None = None
-    """A cell's name, or FILE.py:Class for your own. If not given, text: lstm-coupled-layernorm; labelled: lstm;
-    tagged: lstm."""
+    """A cell's name, or FILE.py:Class for your own. If not given, text: lstm-coupled-layernorm; labelled, tagged
+    and series: lstm."""
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
     hidden_size: int | None = None
-    """Units per layer and direction. If not given, text: 448; labelled: 128; tagged: 128."""
+    """Units per layer and direction. If not given, text: 448; labelled: 128; tagged: 128;
+    series: 64."""
     layers: int = 1
     """Recurrent layers."""
     directions: Literal[1, 2] | None = None
-    """2: a second network reads every sequence from its end. If not given, labelled: 2; tagged: 2; a text has one."""
+    """2: a second network reads every sequence from its end. If not given, labelled: 2; tagged: 2; others have one."""
     embedding_size: int | None = None
     """Size of the learned vector of a token; 0 feeds one-hot vectors. If not given, text: 64; labelled: 64; tagged:
     100."""
     dropout: float | None = None
     """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
-    labelled: 0.3; tagged: 0.5."""
+    labelled: 0.3; tagged: 0.5; series: 0.1."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
@@ -107,19 +154,21 @@ class TrainingSettings:
     steps: int | None = None
     """Number of updates, instead of --minutes."""
     epochs: float | None = None
-    """Passes over the training data, at most. If nothing is said of the time, labelled: 20; tagged: 10; a text is read
-    for as long as --minutes allows."""
+    """Passes over the training data, at most. If nothing is said of the time, labelled: 20; tagged: 10; series: 20; a
+    text is read for as long as --minutes allows."""
     batch: int | None = None
     """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
-    text: 16; labelled: 32; tagged: 16."""
+    text: 16; labelled: 32; tagged: 16; series: 64."""
     window: int | None = None
-    """Text only, k1: tokens between two updates. If not given, text: 64."""
+    """Text, k1: tokens between two updates, 64 if not given. Series: past steps that are read; if not given, two
+    seasons and two horizons at least, 336 at most."""
     backward: int | None = None
     """Text only, k2: tokens that the gradient goes back, at least --window; the same if not given."""
     optimizer: Literal["adamw", "adagrad", "sgd"] = "adamw"
     """Update rule."""
     learning_rate: float | None = None
-    """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004."""
+    """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
+    series: 0.002."""
     momentum: float = 0.0
     """Of sgd."""
     weight_decay: float = 0.1
@@ -159,6 +208,7 @@ class Settings:
     data: DataSettings = DataSettings()
     labelled: LabelledSettings = LabelledSettings()
     tagged: TaggedSettings = TaggedSettings()
+    series: SeriesSettings = SeriesSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -245,6 +295,7 @@ _GROUPS: dict[str, type] = {
     "data": DataSettings,
     "labelled": LabelledSettings,
     "tagged": TaggedSettings,
+    "series": SeriesSettings,
     "network": NetworkSettings,
     "training": TrainingSettings,
 }
@@ -284,6 +335,9 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "dev": _SHARE,
     "test": _SHARE,
     "spelling_size": _at_least(0),
+    "max_gap": _at_least(0),
+    "horizon": _at_least(1),
+    "season": _at_least(1),
     "hidden_size": _at_least(1),
     "layers": _at_least(1),
     "embedding_size": _at_least(0),

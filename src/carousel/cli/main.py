@@ -21,6 +21,7 @@ VERBS = {
     "train": "train a recurrent network on your text",
     "resume": "continue a run that was stopped or killed",
     "sample": "let a trained network write",
+    "forecast": "forecast what comes after a series, with intervals",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",

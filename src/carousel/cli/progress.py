@@ -135,7 +135,7 @@ class Progress(Callback):
     def _others(self, prefix: str, values: Mapping[str, Any]) -> str:
         """What was measured beside the loss."""
         found = ((metric, values.get(prefix + name)) for name, metric in self.shown.metrics.items())
-        return "".join(f", {m.label[:1].lower()}{m.label[1:]} {m.text(v)}" for m, v in found if v is not None)
+        return "".join(f", {m.within()} {m.text(v)}" for m, v in found if v is not None)
 
 
 def in_words(loss: float, shown: Shown) -> str:
@@ -144,7 +144,7 @@ def in_words(loss: float, shown: Shown) -> str:
         return f"{loss:.3f} nats (perplexity {math.exp(min(loss, 700)):,.1f})"
     if shown.measure == "bits":
         return f"{loss:.3f} nats ({loss / math.log(2):.2f} bits per {shown.unit})"
-    return f"{loss:.3f} nats"
+    return f"{loss:.3f} {shown.loss_in or 'nats'}"
 
 
 def in_brief(loss: float, shown: Shown) -> str:
@@ -153,7 +153,7 @@ def in_brief(loss: float, shown: Shown) -> str:
         return f"{loss:.3f} nats, perplexity {math.exp(min(loss, 700)):,.0f}"
     if shown.measure == "bits":
         return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{shown.unit[:4]}"
-    return f"{loss:.3f} nats"
+    return f"{loss:.3f} {shown.loss_in or 'nats'}"
 
 
 def _printable(text: str) -> str:

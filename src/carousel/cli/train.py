@@ -8,7 +8,15 @@ from typing import Annotated
 
 import tyro
 
-from ..settings import DataSettings, LabelledSettings, NetworkSettings, Settings, TaggedSettings, TrainingSettings
+from ..settings import (
+    DataSettings,
+    LabelledSettings,
+    NetworkSettings,
+    SeriesSettings,
+    Settings,
+    TaggedSettings,
+    TrainingSettings,
+)
 from .parse import On, parse
 
 __all__ = ["run"]
@@ -24,6 +32,7 @@ def _train(
     reading: DataSettings = DataSettings(),
     labelled: LabelledSettings = LabelledSettings(),
     tagged: TaggedSettings = TaggedSettings(),
+    series: SeriesSettings = SeriesSettings(),
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
@@ -33,11 +42,12 @@ def _train(
     """Train a recurrent network on your own data.
 
     Args:
-        data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each. Or
-            python-stdlib, the source code of Python's standard library.
+        data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each; of
+            numbers over time. Or python-stdlib, the source code of Python's standard library.
         reading: How the data are read.
         labelled: Labelled sequences only.
         tagged: Tagged sequences only.
+        series: Series of numbers only.
         network: What is trained.
         training: How it is trained.
         out: Run folder to make; by default a new one under runs/.
@@ -54,7 +64,7 @@ def _train(
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
     options = {name: _literal(value) for name, value in network.cell_options.items()}
     network = dataclasses.replace(network, cell_options=options)
-    settings = Settings(reading, labelled, tagged, network, training)
+    settings = Settings(reading, labelled, tagged, series, network, training)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:

@@ -123,7 +123,7 @@ def _from_numbers(column: pl.Series, where: str) -> Stamps:
         row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
         raise DataError(f"The {where} has a time stamp in row {row:,} that is not a finite number.")
     middle, whole = float(np.median(values)), bool((values == np.rint(values)).all())
-    if whole and 1000 <= values.min() and values.max() < 3000 and "year" in where.lower() + column.name.lower():
+    if whole and values.min() >= 1000 and values.max() < 3000 and "year" in where.lower() + column.name.lower():
         return Stamps((values - 1970).astype("datetime64[Y]").astype("datetime64[us]"), where, True)
     for least, factor in ((1e17, 1e-3), (1e14, 1.0), (1e11, 1e3), (3e8, 1e6)):
         if whole and middle >= least:

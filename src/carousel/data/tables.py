@@ -16,7 +16,17 @@ import polars as pl
 
 from carousel.errors import DataError, UsageError
 
-__all__ = ["MISSING", "TABLE_SUFFIXES", "Layout", "column_named", "digest_of", "find_tables", "numbers", "scan", "sniff"]
+__all__ = [
+    "MISSING",
+    "TABLE_SUFFIXES",
+    "Layout",
+    "column_named",
+    "digest_of",
+    "find_tables",
+    "numbers",
+    "scan",
+    "sniff",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -54,7 +64,7 @@ def find_tables(sources: Iterable[PathLike]) -> list[Path]:
         elif path.is_file():
             files = [path]
         else:
-            files = sorted(Path(p) for p in glob(str(source), recursive=True) if Path(p).is_file())
+            files = sorted(Path(p) for p in glob(str(source), recursive=True) if Path(p).is_file())  # noqa: PTH207
             if not files:
                 raise UsageError(f"There is no file {source}. Check the name, or give a pattern in quotes.")
         found += [file for file in files if file not in found]

@@ -183,7 +183,11 @@ def _trim(digits: str) -> str:
 
 
 def charts(
-    metrics: Sequence[Mapping[str, Any]], unit: str, vocabulary_size: int | None, measure: str = "bits"
+    metrics: Sequence[Mapping[str, Any]],
+    unit: str,
+    vocabulary_size: int | None,
+    measure: str = "bits",
+    loss_in: str | None = None,
 ) -> list[Chart]:
     """The charts that these metrics allow, loss first; a metric without a finite value has none."""
     uniform = math.log(vocabulary_size) if vocabulary_size and vocabulary_size > 1 else None
@@ -191,7 +195,7 @@ def charts(
     steps = [step for data in read.values() for step in (*data.steps, *data.lost)]
     span = (min(steps, default=0.0), max(steps, default=0.0))
     found = [
-        _loss_chart(span, read["train_loss"], read["dev_loss"], unit, measure, uniform),
+        _loss_chart(span, read["train_loss"], read["dev_loss"], unit, measure, uniform, loss_in or f"nats per {unit}"),
         _rate_chart(span, read["lr"]),
         _gradient_chart(span, read["grad_norm"], read["grad_norm_clipped"]),
         _speed_chart(span, read["tokens_per_second"], unit),
@@ -199,7 +203,9 @@ def charts(
     return [chart for chart in found if chart]
 
 
-def _loss_chart(span: Span, train: Series, dev: Series, unit: str, measure: str, uniform: float | None) -> Chart | None:
+def _loss_chart(
+    span: Span, train: Series, dev: Series, unit: str, measure: str, uniform: float | None, loss_in: str
+) -> Chart | None:
     if not len(train) and not len(dev):
         return None
     smooth = smoothed(train)
@@ -211,7 +217,7 @@ def _loss_chart(span: Span, train: Series, dev: Series, unit: str, measure: str,
 
     def draw(ax: Axes, canvas: Canvas) -> None:
         set_axes(ax, canvas, span, low, high, log=log)
-        ax.set_title(f"nats per {unit}" + (", log scale" if log else ""), loc="left")
+        ax.set_title(loss_in + (", log scale" if log else ""), loc="left")
         if uniform is not None:
             ax.axhline(uniform, color=COLORS["muted"], linewidth=1.1, dashes=(5, 3))
         draw_noisy(ax, train, smooth, canvas, COLORS["train"])
@@ -224,7 +230,7 @@ def _loss_chart(span: Span, train: Series, dev: Series, unit: str, measure: str,
             ax.plot(dev.steps[best], dev.values[best], color=COLORS["dev"], **ring)
         _second_axis(ax, unit, measure, low, high, log)
 
-    alt = [f"In nats per {unit} over the steps.", journey("Train loss", smooth or train), journey("Dev loss", dev)]
+    alt = [f"In {loss_in} over the steps.", journey("Train loss", smooth or train), journey("Dev loss", dev)]
     keys = [("raw", "train, as logged"), ("train", "train, smoothed")] if smooth else [("train", "train")]
     keys = keys if len(train) else []
     if len(dev):

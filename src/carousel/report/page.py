@@ -52,6 +52,7 @@ class ReportData:
     message: str | None = None
     unit: str = "character"
     measure: str | None = None
+    loss_in: str | None = None
     choices: int | None = None
     facts: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -131,17 +132,18 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
     dev, train = series(data.metrics, "dev_loss"), series(data.metrics, "train_loss")
     label, loss = "Dev loss", first_finite(data.summary.get("best_dev_loss"), dev.values.min() if len(dev) else None)
     kind = _of(data)
+    surprise = "Loss" if data.loss_in else f"Surprise per {unit}"
     held, own = f"held-out {kind}", f"the {kind} it learns from"
     if loss is not None:
         step = first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
         where = f", best at step {compact(step, 9)}" if step is not None else ""
-        note = f"Surprise per {unit} on {held}{where}. Lower is better."
+        note = f"{surprise} on {held}{where}. Lower is better."
     else:
         label = "Train loss"
         loss = first_finite(data.summary.get("final_train_loss"), train.values[-1] if len(train) else None)
-        note = f"Surprise per {unit} on {own}. Nothing was evaluated on {held}."
+        note = f"{surprise} on {own}. Nothing was evaluated on {held}."
         note = note if loss is not None else "No finite loss was logged."
-    first = Tile(label, loss_text(loss), f"nats per {unit}", note + guess)
+    first = Tile(label, loss_text(loss), data.loss_in or f"nats per {unit}", note + guess)
     even = bool(guess and size)
     if _measure(data) == "perplexity":
         note = "e to the power of the loss: as unsure as choosing evenly among this many words."
@@ -197,13 +199,20 @@ def _test_tiles(data: ReportData) -> list[Tile]:
     others = {"perplexity": f" · perplexity {_perplexity(loss)}", "bits": f" · {_bits(loss)} bits"}
     also = others.get(_measure(data), "")
     note = f"On {_of(data)} used for no choice at all: the number to quote."
-    tiles = [Tile("Test loss", loss_text(loss), f"nats per {_unit(data)}{also}", note)]
+    tiles = [Tile("Test loss", loss_text(loss), (data.loss_in or f"nats per {_unit(data)}") + also, note)]
     for name, words in data.labels.items():
         value = read_number(data.summary.get(f"test_{name}"))
         if value is not None:
             label = str(words.get("label") or name)
             number, of = _metric(words, value)
-            tiles.append(Tile(f"Test {label[:1].lower()}{label[1:]}", number, of.replace("dev", "test"), note))
+            tiles.append(
+                Tile(
+                    f"Test {label if label[1:2].isupper() else label[:1].lower() + label[1:]}",
+                    number,
+                    of.replace("dev", "test"),
+                    note,
+                )
+            )
     return tiles
 
 
@@ -223,7 +232,7 @@ def _fix(of: Mapping[str, Any]) -> str:
 
 
 def _curves(data: ReportData) -> str:
-    drawn = charts(data.metrics, _unit(data), data.choices or data.vocabulary_size, _measure(data))
+    drawn = charts(data.metrics, _unit(data), data.choices or data.vocabulary_size, _measure(data), data.loss_in)
     notes = []
     lost = series(data.metrics, "train_loss").lost
     if lost:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .figures import compact
+from .series_panels import SERIES_PANELS
 from .words import first_finite, shown
 
 __all__ = ["PANELS", "render_panels"]
@@ -42,7 +43,7 @@ def _table(panel: Mapping[str, Any]) -> str:
     return f'<table class="wide"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}' if rows else ""
 
 
-PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {"table": _table}
+PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {"table": _table, **SERIES_PANELS}
 """By the name of a panel, its renderer."""
 
 

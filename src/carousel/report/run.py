@@ -37,6 +37,7 @@ def report_data(folder: RunFolder) -> ReportData:
         message=status.get("message"),
         unit=shown["unit"],
         measure=shown["measure"],
+        loss_in=shown.get("loss_in"),
         choices=shown["choices"],
         facts=shown["facts"],
         labels=shown["metrics"],

@@ -21,16 +21,15 @@ from ..settings import Settings
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Metric, Shown
 from .forecast_panels import panels
+from .forecast_scores import MOST_DEV, MOST_TEST, forecast_windows, scores
 from .forecasting import ForecastUser
 from .kind import Kind, Sources, Stored, blamed, make_recurrent
 from .repairs import COMMON, Repair
 from .series_plan import Plan, choose_residual, cuts, drifts, find_season, looks_multiplicative, train_rows
 from .series_windows import Ridge, Windows, naive
 
-__all__ = ["SERIES", "ForecastTask", "SeriesData", "scores"]
+__all__ = ["SERIES", "ForecastTask", "SeriesData", "build_network", "stored_plan"]
 
-MOST_DEV = 2_000
-MOST_TEST = 20_000
 METRICS = {
     "mase": Metric("MASE", "Mean absolute error over that of the seasonal naive forecast, one step at a time, on the "
                    "training part."),
@@ -118,7 +117,7 @@ def _planned(series: Series, settings: Settings, source: list[str]) -> tuple[Pla
     gone = sum(len(part) < window + horizon for part in parts)
     if gone:
         notes.append(f"{gone} stretches are shorter than a window of {window} and a horizon of {horizon}: left out.")
-    log = (lambda v: np.log(v)) if transform == "log" and positive else (lambda v: v)
+    log: Callable[[Any], Any] = np.log if transform == "log" and positive else (lambda v: v)
     logged = [log(part[:, :targets]) for part in parts]
     residual = said.residual if said.residual != "auto" else choose_residual(logged, season, horizon)
     reach = season if residual == "season" else 1
@@ -132,7 +131,10 @@ def _planned(series: Series, settings: Settings, source: list[str]) -> tuple[Pla
         roles, series.clock, series.groups, window, horizon, season, transform, residual,
         relative=residual != "none" and drifts(log(longest[:, 0])),
         calendar=series.clock.calendar_names(max(map(len, parts))) if said.calendar == "auto" else [],
-        gappy=[n for at, n in enumerate(series.columns) if any(not p.observed[: p.ends, at].all() for p in series.pieces)],
+        gappy=[
+            name for at, name in enumerate(series.columns)
+            if any(not piece.observed[: piece.ends, at].all() for piece in series.pieces)
+        ],
         target_scale=[], other_scale=[], naive_error=[], cuts=[begin, second], intervals=said.intervals, source=source,
     )  # fmt: skip
     plan = _scaled(plan, series, begin)
@@ -148,7 +150,7 @@ def _planned(series: Series, settings: Settings, source: list[str]) -> tuple[Pla
 def _usual_horizon(season: int, begin: int, second: int) -> int:
     """A season where it is short, and not more than the dev part can measure."""
     usual = season if 4 <= season <= 48 else 24
-    return max(1, min(usual, (second - begin) // 2)) if second > begin else usual
+    return max(1, min(usual, second - begin)) if second > begin else usual
 
 
 def _scaled(plan: Plan, series: Series, until: int) -> Plan:
@@ -161,9 +163,7 @@ def _scaled(plan: Plan, series: Series, until: int) -> Plan:
         mine = [plan.transformed(v[:, :targets]) for g, v in parts if g == group and len(v) > 1]
         scale.append(_spread(np.concatenate(mine) if mine else everything))
     others = _spread(np.concatenate([v[:, targets:] for _, v in parts]))
-    away = [
-        np.abs(v[plan.season :, :targets] - v[: -plan.season, :targets]) for _, v in parts if len(v) > plan.season
-    ]
+    away = [np.abs(v[plan.season :, :targets] - v[: -plan.season, :targets]) for _, v in parts if len(v) > plan.season]
     error = np.nanmean(np.concatenate(away), axis=0) if away else np.full(targets, np.nan)
     error = [float(e) if math.isfinite(e) and e > 0 else 1.0 for e in error]
     return Plan.from_dict({**plan.to_dict(), "target_scale": scale, "other_scale": others, "naive_error": error})
@@ -174,7 +174,9 @@ def _spread(values: NDArray[np.float64]) -> list[list[float]]:
     counts = np.maximum(seen.sum(0), 1)
     mean = np.where(seen, values, 0).sum(0) / counts
     deviation = np.sqrt((np.where(seen, values - mean, 0) ** 2).sum(0) / counts)
-    return [[float(m), float(d) if d > 1e-12 * max(abs(m), 1e-12) else 1.0] for m, d in zip(mean, deviation, strict=True)]
+    return [
+        [float(m), float(d) if d > 1e-12 * max(abs(m), 1e-12) else 1.0] for m, d in zip(mean, deviation, strict=True)
+    ]
 
 
 class ForecastTask:
@@ -216,9 +218,9 @@ class ForecastTask:
     @property
     def shown(self) -> Shown:
         """MASE and its companions."""
-        measure = {"quantile": "pinball", "normal": "nats", "t": "nats"}[self.plan.intervals]
+        loss = "scaled pinball" if self.plan.intervals == "quantile" else "nats per value"
         commands = (("forecast {run} --plot forecast.png --out forecast.csv", "forecast what comes after the data"),)
-        return Shown("value", measure, facts=tuple(self.data.notes), metrics=METRICS, commands=commands)
+        return Shown(self.unit, loss_in=loss, facts=tuple(self.data.notes), metrics=METRICS, commands=commands)
 
     def network(self) -> Forecaster:
         """A new network with random weights."""
@@ -302,54 +304,7 @@ class ForecastTask:
     def describe(self, network: nn.Module) -> list[dict[str, Any]]:
         """Forecasts with the truth, errors by step, calibration, baselines."""
         assert isinstance(network, Forecaster)
-        return panels(self, network, forecast_windows, scores)
-
-
-@torch.no_grad()
-def forecast_windows(
-    network: Forecaster, windows: Windows, origins: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], float]:
-    """(H, origins, targets, levels) quantiles in the file's units, and the mean loss."""
-    network.eval()
-    parameter = next(network.parameters())
-    found, total, count = [], 0.0, 0
-    for batch in windows.batches(origins):
-        batch = batch.to(parameter.device)
-        output = network(*(part.to(parameter.dtype) for part in batch[:3]))
-        values = int(batch.mask.sum())
-        total += network.loss(output, batch.truth.to(parameter.dtype), batch.mask).item() * values
-        count += values
-        found.append(network.quantiles(output).float().cpu().numpy())
-    return windows.unscaled(np.concatenate(found, 1), origins), total / max(count, 1)
-
-
-def scores(
-    quantiles: NDArray[np.float64], truth: NDArray[np.float64], mask: NDArray[np.bool_], unit: list[float]
-) -> dict[str, float]:
-    """MASE, RMSE, pinball loss, coverage and width of the 80 % interval.
-
-    Args:
-        quantiles: (H, windows, targets, levels) at `LEVELS`; with one level only a point forecast.
-        truth: (H, windows, targets).
-        mask: which of them count.
-        unit: (targets,) of MASE.
-    """
-    middle = quantiles[..., quantiles.shape[-1] // 2]
-    away = np.where(mask, truth - middle, 0.0)
-    count = max(int(mask.sum()), 1)
-    found = {
-        "mase": float((np.abs(away) / np.array(unit)).sum() / count),
-        "rmse": float(np.sqrt((away**2).sum() / count)),
-    }
-    if quantiles.shape[-1] > 1:
-        short = truth[..., None] - quantiles
-        levels = np.array(LEVELS)
-        pinball = np.maximum(levels * short, (levels - 1) * short).mean(-1)
-        low, high = quantiles[..., 0], quantiles[..., -1]
-        found["pinball"] = float(np.where(mask, pinball, 0).sum() / count)
-        found["coverage"] = float((mask & (truth >= low) & (truth <= high)).sum() / count)
-        found["width"] = float(np.where(mask, high - low, 0).sum() / count)
-    return found
+        return panels(self, network)
 
 
 def build_network(plan: Plan, settings: Settings, cell: CellSource, spread: Tensor | None = None) -> Forecaster:
@@ -373,6 +328,20 @@ def stored_plan(stored: Stored) -> Plan:
     return Plan.from_dict(document)
 
 
+def _beside_baselines(user: Any, stored: Stored) -> tuple[str, str] | None:
+    """The table of the network and the forecasts without one."""
+    evaluation = stored("evaluation.json") or {}
+    table = next((p for p in evaluation.get("panels", []) if p.get("panel") == "table"), None)
+    if table is None:
+        return None
+    cells = [
+        [f"{c:.4g}" if isinstance(c, float) else str(c) for c in row] for row in (table["columns"], *table["rows"])
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "Beside forecasts without a network:", "\n".join(lines)
+
+
 SERIES = Kind(
     name="series",
     about="a series of numbers over time",
@@ -382,14 +351,23 @@ SERIES = Kind(
     network=lambda stored, settings, cell: build_network(stored_plan(stored), settings, cell),
     user=lambda stored, settings, network: ForecastUser(stored_plan(stored), settings, network),
     verb="forecast",
+    shows=_beside_baselines,
     defaults={
         "cell": "lstm",
         "hidden_size": 64,
-        "directions": 1,
         "dropout": 0.1,
         "batch": 64,
         "learning_rate": 2e-3,
     },
     epochs=20,
-    without=("level", "vocabulary_size", "min_count", "words", "split_column", "embedding_size", "backward"),
+    without=(
+        "level",
+        "vocabulary_size",
+        "min_count",
+        "words",
+        "split_column",
+        "embedding_size",
+        "directions",
+        "backward",
+    ),
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..errors import UsageError
 from ..settings import Settings, group
+from .forecast import SERIES
 from .kind import Kind, Sources
 from .language_model import TEXT
 
 __all__ = ["KINDS", "infer", "resolve"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (TEXT,)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (SERIES, TEXT)}
 """By name; the last one takes whatever no other recognizes."""
 
 

@@ -66,7 +66,7 @@ class Plan:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Plan:
         """The inverse."""
-        roles = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["roles"].items()}
+        roles: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["roles"].items()}
         return cls(**{**stored, "roles": Roles(**roles), "clock": Clock(**stored["clock"])})
 
     @property
@@ -164,7 +164,9 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     if best > 1:
         return best
     smooth = np.convolve(r, np.ones(3) / 3, mode="same")
-    peaks = [m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()]
+    peaks = [
+        m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()
+    ]
     return max((m for m in peaks if score(m) > 0.4), key=score, default=1)
 
 

@@ -36,6 +36,10 @@ class Metric:
     note: str = ""
     percent: bool = False
 
+    def within(self) -> str:
+        """The label inside a sentence."""
+        return self.label if self.label[1:2].isupper() else f"{self.label[:1].lower()}{self.label[1:]}"
+
     def text(self, value: float) -> str:
         """The number as it is written."""
         return f"{100 * value:.1f} %" if self.percent else f"{value:.4g}"
@@ -53,6 +57,7 @@ class Shown:
         facts: sentences about the data and the network.
         metrics: how the numbers of an evaluation are written, by their names.
         commands: what to type after training, as pairs of a command's words, with {run} for the run, and what it does.
+        loss_in: the unit of the loss in words, where it is not nats per `unit`.
     """
 
     unit: str
@@ -62,6 +67,7 @@ class Shown:
     facts: tuple[str, ...] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     commands: tuple[tuple[str, str], ...] = ()
+    loss_in: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -1,0 +1,141 @@
+"""`carousel forecast RUN`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from .parse import parse
+
+if TYPE_CHECKING:
+    from ..tasks.forecasting import Forecast
+
+__all__ = ["run"]
+
+MOST_ROWS = 30
+
+
+def run(arguments: list[str]) -> None:
+    """Parse and forecast."""
+    parse("forecast", _forecast, arguments)
+
+
+def _forecast(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    data: str | None = None,
+    horizon: int | None = None,
+    begin: str | None = None,
+    out: str | None = None,
+    plot: str | None = None,
+    json: str | None = None,
+    cell: str | None = None,
+) -> None:
+    """Forecast what comes after the data of a series, with intervals.
+
+    Args:
+        run: The run folder.
+        data: A newer file with the same columns; by default the one that was trained on.
+        horizon: Steps to forecast; by default as many as were trained. Later ones go on from the forecast itself.
+        begin: The first time to forecast, as the data write it; by default right behind the last value.
+        out: CSV file to write.
+        plot: Picture to draw, .png, .svg or .pdf.
+        json: JSON file to write.
+        cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
+    """
+    from ..api import load
+    from ..errors import UsageError
+
+    for option, path in (("--out", out), ("--json", json), ("--plot", plot)):
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise UsageError(f"{option} {path}: there is no folder {Path(path).absolute().parent}; make it first.")
+    if plot is not None and Path(plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--plot {plot} is no picture; give a name that ends in .png, .svg or .pdf.")
+    found = load(run, cell=cell).forecasts(horizon, data=data, begin=begin)
+    for note in dict.fromkeys(note for forecast in found for note in forecast.notes):
+        print(note)
+    for forecast in found:
+        _show(forecast)
+    if out is not None:
+        _write_csv(found, Path(out))
+        print(f"Table: {out}")
+    if json is not None:
+        _write_json(found, Path(json))
+        print(f"JSON: {json}")
+    if plot is not None:
+        _draw(found, Path(plot))
+        print(f"Picture: {plot}")
+
+
+def _show(forecast: Forecast) -> None:
+    """A small table."""
+    truth = forecast.has_truth
+    head = ["time"]
+    for name in forecast.targets:
+        head += [name, "80 % interval", *(["truth"] if truth else [])]
+    rows = []
+    for row in forecast.rows()[:MOST_ROWS]:
+        cells = [row["time"]]
+        for name in forecast.targets:
+            cells += [f"{row[name]:.5g}", f"{row[f'{name} lower']:.5g} to {row[f'{name} upper']:.5g}"]
+            if truth:
+                true = row[f"{name} truth"]
+                cells.append("" if true is None else f"{true:.5g}")
+        rows.append(cells)
+    if forecast.series:
+        print(f"\n{forecast.series}")
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for cells in (head, *rows):
+        print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)))
+    if len(forecast.times) > MOST_ROWS:
+        print(f"… {len(forecast.times) - MOST_ROWS:,} more steps (--out FILE.csv has all)")
+
+
+def _write_csv(found: list[Forecast], path: Path) -> None:
+    import csv
+
+    rows = [row for forecast in found for row in forecast.rows()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(found: list[Forecast], path: Path) -> None:
+    from ..nn.forecaster import LEVELS
+
+    documents = [
+        {
+            "series": forecast.series,
+            "targets": list(forecast.targets),
+            "levels": list(LEVELS),
+            "steps": [
+                {**row, "quantiles": forecast.quantiles[step].tolist()} for step, row in enumerate(forecast.rows())
+            ],
+            "rolled": forecast.rolled,
+            "notes": forecast.notes,
+        }
+        for forecast in found
+    ]
+    path.write_text(json.dumps({"forecasts": documents}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _draw(found: list[Forecast], path: Path) -> None:
+    from ..report.series_panels import draw_forecasts
+
+    fans = [
+        {
+            "label": name + (f" of {forecast.series}" if forecast.series else ""),
+            "history": forecast.history[:, column].tolist(),
+            "times": [*forecast.history_times, *forecast.times],
+            "median": forecast.median[:, column].tolist(),
+            "lower": forecast.lower[:, column].tolist(),
+            "upper": forecast.upper[:, column].tolist(),
+            "truth": forecast.truth[:, column].tolist() if forecast.has_truth else None,
+        }
+        for forecast in found
+        for column, name in enumerate(forecast.targets)
+    ]
+    draw_forecasts(fans, path)
