@@ -18,9 +18,10 @@ from carousel.errors import CarouselError
 __all__ = ["VERBS", "main"]
 
 VERBS = {
-    "train": "train a recurrent network on your text",
+    "train": "train a recurrent network on your text, labelled sequences or tagged words",
     "resume": "continue a run that was stopped or killed",
-    "sample": "let a trained network write",
+    "sample": "let a network write that was trained on a text",
+    "predict": "name labels or tags with a network that was trained on such",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from ..errors import UsageError
 from ..settings import Settings, group
 from .kind import Kind, Sources
+from .labelled import LABELLED
 from .language_model import TEXT
 
 __all__ = ["KINDS", "infer", "resolve"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (TEXT,)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (LABELLED, TEXT)}
 """By name; the last one takes whatever no other recognizes."""
 
 
