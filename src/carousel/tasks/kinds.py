@@ -7,10 +7,11 @@ from ..settings import Settings, group
 from .kind import Kind, Sources
 from .labelled import LABELLED
 from .language_model import TEXT
+from .tagged import TAGGED
 
 __all__ = ["KINDS", "infer", "resolve"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LABELLED, TEXT)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (TAGGED, LABELLED, TEXT)}
 """By name; the last one takes whatever no other recognizes."""
 
 

@@ -304,6 +304,9 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def units(self, chosen: NDArray[np.int64]) -> int:
+        return len(chosen)
+
     def weights(self, chosen: NDArray[np.int64]) -> float:
         return self.task.weights_of(self.rows[chosen])
 
