@@ -109,15 +109,15 @@ def read_tagged(
     names = ("", "")
     for path in files:
         names, sentences = _read(path, encoding, word, tag)
-        for line, rows in sentences:
-            for place, (form, of_word) in enumerate(rows):
+        for rows in sentences:
+            for line, form, of_word in rows:
                 if of_word in ("", "_") or not form:
                     raise DataError(
-                        f'"{path}", line {line + place}: {form!r} has no tag in the column {names[1]}; name another '
+                        f'"{path}", line {line}: {form!r} has no tag in the column {names[1]}; name another '
                         "with --tag-column, or give the word a tag."
                     )
-            words.append([form for form, _ in rows])
-            tags.append([of_word for _, of_word in rows])
+            words.append([form for _, form, _ in rows])
+            tags.append([of_word for *_, of_word in rows])
             splits.append(in_name(path.name))
     counts = Counter(of_word for sentence in tags for of_word in sentence)
     if len(counts) == 1:
@@ -144,16 +144,15 @@ def read_sentences(path: Path, encoding: str, word: str, tag: str) -> tuple[list
     if path.suffix.lower() == ".conllu" or _looks_tagged(path):
         conllu = path.suffix.lower() == ".conllu"
         _, sentences = _read(path, encoding, word if conllu or word not in CONLLU else None, tag if conllu else None)
-        pairs = [rows for _, rows in sentences]
-        tags = [[of_word for _, of_word in rows] for rows in pairs]
-        return [[form for form, _ in rows] for rows in pairs], tags
+        tags = [[of_word for *_, of_word in rows] for rows in sentences]
+        return [[form for _, form, _ in rows] for rows in sentences], tags
     return [line.split() for line in lines], None
 
 
 def _read(
     path: Path, encoding: str, word: str | None, tag: str | None
-) -> tuple[tuple[str, str], list[tuple[int, list[tuple[str, str]]]]]:
-    """The names of the two columns, and each sentence with the number of its first line."""
+) -> tuple[tuple[str, str], list[list[tuple[int, str, str]]]]:
+    """The names of the two columns, and the sentences: line, word and tag."""
     lines = read_whole(path, encoding).split("\n")
     conllu = path.suffix.lower() == ".conllu" or any(line.count("\t") == 9 for line in lines[:50])
     first = next((line for line in lines if line.strip() and not line.startswith("#")), None)
@@ -170,17 +169,15 @@ def _read(
     columns = CONLLU if conllu else tuple(str(number) for number in range(1, width + 1))
     at = _place(word, columns, "FORM" if conllu else "1", path, "--word-column")
     of = _place(tag, columns, "UPOS" if conllu else str(width), path, "--tag-column")
-    sentences: list[tuple[int, list[tuple[str, str]]]] = []
-    rows: list[tuple[str, str]] = []
-    begins = 1
+    sentences: list[list[tuple[int, str, str]]] = []
+    rows: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             if rows:
-                sentences.append((begins, rows))
-            rows, begins = [], number + 1
+                sentences.append(rows)
+            rows = []
             continue
         if line.startswith("#") and not rows and (conllu or len(_cells(line)) != width):
-            begins = number + 1
             continue
         cells = line.rstrip("\r").split("\t") if conllu else _cells(line)
         if len(cells) != width:
@@ -195,9 +192,9 @@ def _read(
                 "within its sentence."
             )
         if not conllu or cells[0].isdigit():
-            rows.append((cells[at], cells[of]))
+            rows.append((number, cells[at], cells[of]))
     if rows:
-        sentences.append((begins, rows))
+        sentences.append(rows)
     return (columns[at], columns[of]), sentences
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ..errors import CarouselError, DataError
 from .splits import in_name, split_of, without_split
-from .tables import TABLE_SUFFIXES, column, label_column, read_table, split_column, text_column
+from .tables import MISSING, TABLE_SUFFIXES, column, label_column, read_table, split_column, text_column
 from .text_files import STDLIB, PathLike, common_name, digest_of, find_files, head_of, read_whole
 
 __all__ = ["LabelledSequences", "layout_of", "read_labelled", "read_unlabelled"]
@@ -36,7 +36,6 @@ MOST_FILES = 100
 NUMBERED = re.compile(r"(__label__\S+|[+-]?\d{1,3})[ \t]+(\S.*)")
 NO_CLASS = {*TABLE_SUFFIXES, *".py .c .h .cpp .js .ts .java .go .rs .html .css .sh .json .yaml .toml .xml".split()}
 """Suffixes of what is no list of sequences."""
-MISSING = ("", "nan", "NaN", "NA", "null", "None")
 
 
 @dataclass
@@ -438,7 +437,7 @@ def _where(layout: str, paths: Sequence[Path], columns: dict[str, str | None]) -
         return where if columns["split_column"] is None else f"{where}, parts in {columns['split_column']!r}"
     return {
         "lines": f"lines of {name}, the label beside each",
-        "parallel": f"lines of {paths[0].name} and {paths[1].name}",
+        "parallel": f"lines of {paths[0].name} and {paths[-1].name}",
         "files": f"lines of {name}, a file for each class",
         "folders": f"{name}, a folder for each class",
     }[layout]

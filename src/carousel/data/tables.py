@@ -15,7 +15,7 @@ from .text_files import read_whole, standard_encoding
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["TABLE_SUFFIXES", "column", "label_column", "read_table", "split_column", "text_column"]
+__all__ = ["MISSING", "TABLE_SUFFIXES", "column", "label_column", "read_table", "split_column", "text_column"]
 
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
 """Suffixes of tables, and what separates their columns."""
@@ -30,6 +30,8 @@ TEXTS: Sequence[str] = (
 ).split()
 SPLITS = ("split", "set", "subset", "partition", "part")
 MOST_CLASSES = 1000
+MISSING = ("", "nan", "NaN", "NA", "null", "None")
+"""What stands in a table where there is nothing."""
 
 
 def read_table(path: Path, encoding: str = "utf-8", rows: int | None = None) -> polars.DataFrame:
@@ -126,6 +128,8 @@ def label_column(table: polars.DataFrame, but: Collection[str] = ()) -> str | No
     candidates = []
     for place, name in enumerate(table.columns):
         values = table[name].drop_nulls()
+        if values.dtype == pl.String:
+            values = values.filter(~values.is_in(MISSING))
         if name in but or not len(values) or values.dtype.is_nested() or values.dtype.is_temporal():
             continue
         different = values.n_unique()
