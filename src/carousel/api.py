@@ -218,7 +218,7 @@ class Run:
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """What the report shows of the trained network, as plain data: `split`, and `panels`."""
+        """What the report shows of the trained network, as plain data: `panels`."""
         return self._folder.read_json("evaluation.json", {})
 
     @property
@@ -289,7 +289,12 @@ class Run:
             UsageError: the run is of a kind of data that nothing is predicted for.
             DataError: a sequence is empty.
         """
-        return self._user("predict").predict(given)
+        return self.predictor.predict(given)
+
+    @property
+    def predictor(self) -> Any:
+        """The trained network with its vocabulary and classes: `predict`, and `read` for files."""
+        return self._user("predict")
 
     def forecast(
         self,

@@ -18,9 +18,10 @@ from carousel.errors import CarouselError
 __all__ = ["VERBS", "main"]
 
 VERBS = {
-    "train": "train a recurrent network on your text",
+    "train": "train a recurrent network on your text, labelled sequences, tagged words or series",
     "resume": "continue a run that was stopped or killed",
-    "sample": "let a trained network write",
+    "sample": "let a network write that was trained on a text",
+    "predict": "name labels or tags with a network that was trained on such",
     "forecast": "forecast what comes after a series, with intervals",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",

@@ -201,7 +201,7 @@ class RunDoctor(Callback):
         """With the advice in options of the command, where they can repair it, and steps counted as the run does."""
         said = []
         for f in found:
-            options = " ".join(f"--{n.replace('_', '-')} {v:g}" for n, v in self._change(trainer, f.code).items())
+            options = " ".join(f"--{n.replace('_', '-')} {_value(v)}" for n, v in self._change(trainer, f.code).items())
             advice = f"Train with {options}; --fix does so by itself." if options else f.advice
             said.append(replace(f, advice=advice, step=f.step + self._first))
         return said
@@ -215,7 +215,8 @@ class RunDoctor(Callback):
                 self._restarts += 1
                 before = Settings.from_dict(trainer.folder.config).to_dict() if trainer.folder is not None else {}
                 old = {name: value for group in before.values() for name, value in group.items()}
-                what = " and ".join(f"--{n.replace('_', '-')} {v:g} instead of {old[n]:g}" for n, v in change.items())
+                new = {f"--{name.replace('_', '-')}": (value, old[name]) for name, value in change.items()}
+                what = " and ".join(f"{n} {_value(v)} instead of {_value(before)}" for n, (v, before) in new.items())
                 self._say(f"{f.code}: {f.evidence} Training begins anew with {what}.")
                 raise Restart(change, {"code": f.code, "step": trainer.step, "evidence": f.evidence})
 
@@ -242,6 +243,10 @@ class RunDoctor(Callback):
         self._written = codes
         kept = [*found, *(f for f in self._before if f.code not in codes)]
         trainer.folder.write_findings([f.to_dict() for f in kept], self._first + steps, signals)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _plural(noun: str) -> str:

@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from carousel.data.clock import JITTER, Clock, find_clock
+from carousel.data.number_tables import TABLE_SUFFIXES, column_named, digest_of, find_tables, numbers, scan, sniff
 from carousel.data.stamps import find_time_columns, read_stamps
-from carousel.data.tables import TABLE_SUFFIXES, column_named, digest_of, find_tables, numbers, scan, sniff
 from carousel.errors import CarouselError, DataError, UsageError
 
 __all__ = ["MAX_GAP", "Piece", "Roles", "Series", "looks_like_series", "read_series"]

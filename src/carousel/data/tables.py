@@ -1,177 +1,164 @@
-"""Tables from files: CSV, TSV and Parquet, found, sniffed and scanned lazily with polars."""
+"""Tables: CSV, TSV and Parquet, and which column is what."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import hashlib
-import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from glob import glob
+import io
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+from ..errors import DataError
+from .splits import split_of
+from .text_files import read_whole, standard_encoding
 
-from carousel.errors import DataError, UsageError
+if TYPE_CHECKING:
+    import polars
 
-__all__ = [
-    "MISSING",
-    "TABLE_SUFFIXES",
-    "Layout",
-    "column_named",
-    "digest_of",
-    "find_tables",
-    "numbers",
-    "scan",
-    "sniff",
-]
+__all__ = ["MISSING", "TABLE_SUFFIXES", "column", "label_column", "read_table", "split_column", "text_column"]
 
-PathLike = str | os.PathLike[str]
+TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
+"""Suffixes of tables, and what separates their columns."""
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq")
-MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "-", "?", "."]
-"""Entries that stand for no value."""
-
-_LOOK = 1 << 16
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-_NUMBER = re.compile(r"-?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|-?inf(inity)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a text file is cut into cells."""
-
-    separator: str
-    decimal_comma: bool
-    header: bool
+LABELS: Sequence[str] = (
+    "label labels class classes category target y tag sentiment intent polarity language lang nationality topic "
+    "species family rating stars answer hit outcome"
+).split()
+TEXTS: Sequence[str] = (
+    "text sentence sequence seq name review comment content message document tweet body title utterance question "
+    "peptide protein dna smiles word string input x"
+).split()
+SPLITS = ("split", "set", "subset", "partition", "part")
+MOST_CLASSES = 1000
+MISSING = ("", "nan", "NaN", "NA", "null", "None")
+"""What stands in a table where there is nothing."""
 
 
-def find_tables(sources: Iterable[PathLike]) -> list[Path]:
-    """The files of tables that files, folders and patterns name, without repetition, in order.
+def read_table(path: Path, encoding: str = "utf-8", rows: int | None = None) -> polars.DataFrame:
+    """A table, all of it or its first rows; the cells of a CSV file are text, and empty ones null.
+
+    A CSV file whose first line looks like its others has columns 1, 2, …
 
     Raises:
-        UsageError: nothing is there.
+        DataError: it can't be read, or has no rows.
     """
-    found: list[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES)
-            if not files:
-                raise UsageError(f"The folder {path} has no table; expected {', '.join(TABLE_SUFFIXES)}.")
-        elif path.is_file():
-            files = [path]
-        else:
-            files = sorted(Path(p) for p in glob(str(source), recursive=True) if Path(p).is_file())  # noqa: PTH207
-            if not files:
-                raise UsageError(f"There is no file {source}. Check the name, or give a pattern in quotes.")
-        found += [file for file in files if file not in found]
-    return found
+    import polars as pl
 
-
-def digest_of(files: Sequence[Path]) -> str:
-    """Hash of the content of the files, in hexadecimal."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
-
-
-def sniff(path: Path, encoding: str = "utf-8") -> Layout:
-    """Separator, decimal comma and header, by a look at the first lines.
-
-    Raises:
-        DataError: the file is empty or no text.
-    """
-    with path.open("rb") as file:
-        raw = file.read(_LOOK)
-    if b"\0" in raw:
-        raise DataError(f"{path} is no text, so it can't be read as a table; give CSV, TSV or Parquet.")
-    cut = raw.rfind(b"\n") + 1 if len(raw) == _LOOK else len(raw)
+    separator = TABLE_SUFFIXES.get(path.suffix.lower(), ",")
     try:
-        text = raw[: cut or len(raw)].decode(encoding).lstrip("\ufeff")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not {encoding} (byte {error.start + 1}); say its encoding, as --encoding latin-1."
-        ) from None
-    lines = [line for line in text.splitlines() if line.strip()][:200]
-    if not lines:
-        raise DataError(f"{path} is empty; a table has a line of column names and rows of numbers.")
-    separator = max((";", "\t", "|", ","), key=lambda s: _evenness(lines, s))
-    rows = [row for row in csv.reader(lines, delimiter=separator) if row]
-    cells = [cell.strip() for row in rows[1:] for cell in row]
-    comma = separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
-    numeric_first = all(_NUMBER.fullmatch(cell.strip()) for cell in rows[0])
-    return Layout(separator, comma, header=not numeric_first)
-
-
-def _evenness(lines: Sequence[str], separator: str) -> tuple[float, int]:
-    """How surely this cuts lines into cells: the share of lines with as many as the most have, then how many."""
-    counts = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
-    usual = max(set(counts), key=counts.count)
-    return (counts.count(usual) / len(counts), usual) if usual > 1 else (0.0, 0)
-
-
-def scan(path: Path, encoding: str = "utf-8", *, typed: bool = True) -> pl.LazyFrame:
-    """A table, not read yet; numbers are floats. Without `typed` every cell of a text file is text.
-
-    Raises:
-        DataError: the file is empty or no table.
-    """
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty; a table has a line of column names and rows of numbers.")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            lazy = pl.scan_parquet(path)
-            return lazy.with_columns(pl.col(n).cast(pl.Float64) for n, t in lazy.collect_schema().items() if _plain(t))
-        layout = sniff(path, encoding)
-        about = {
-            "separator": layout.separator,
-            "has_header": layout.header,
-            "null_values": MISSING,
-            "decimal_comma": layout.decimal_comma,
-        }
-        if encoding.lower().replace("_", "-") not in ("utf-8", "utf8", "ascii"):
-            lazy = pl.read_csv(path, encoding=encoding, infer_schema=typed, infer_schema_length=1000, **about).lazy()
+        if separator is None:
+            scanned = pl.scan_parquet(path)
+            table = (scanned if rows is None else scanned.head(rows)).collect()
         else:
-            lazy = pl.scan_csv(path, infer_schema=typed, infer_schema_length=1000, **about)
-        types = {name: pl.Float64() for name, kind in lazy.collect_schema().items() if _plain(kind)}
-        if typed and types and encoding.lower() == "utf-8":
-            return pl.scan_csv(path, infer_schema_length=1000, schema_overrides=types, **about)
-        return lazy.with_columns(pl.col(name).cast(pl.Float64) for name in types) if types else lazy
+            options: dict[str, Any] = {"separator": separator, "infer_schema": False, "n_rows": rows}
+            plain = standard_encoding(encoding) == "utf-8"
+            source: Any = path if plain else io.BytesIO(read_whole(path, encoding).encode())
+            table = pl.read_csv(source, **options)
+            if _headless(table):
+                if not plain:
+                    source.seek(0)
+                table = pl.read_csv(source, has_header=False, **options)
+                table.columns = [str(number) for number in range(1, table.width + 1)]
+    except pl.exceptions.NoDataError:
+        raise DataError(f'"{path}" is empty: there is nothing to learn. Give a table with a header and rows.') from None
+    except OSError as error:
+        raise DataError(f'"{path}" cannot be read: {error.strerror or error}.') from None
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} can't be read as a table: {str(error).splitlines()[0]}.") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        if separator is not None:
+            read_whole(path, encoding)  # says where it is not valid text
+        raise DataError(f'"{path}" cannot be read as a table: {reason}. Mend the file, or say --kind text.') from None
+    if not table.height:
+        raise DataError(f'"{path}" has a header but no rows: there is nothing to learn.')
+    return table
 
 
-def _plain(kind: pl.DataType) -> bool:
-    return kind.is_numeric() or kind == pl.Boolean
+def _headless(table: polars.DataFrame) -> bool:
+    """Whether the names of the columns stand among the values too."""
+    few = table.head(2000)
+    return any(name in few[name].unique().to_list() for name in few.columns if few[name].dtype == _text())
 
 
-def numbers(column: pl.Series, *, decimal_comma: bool = False) -> tuple[pl.Series, int, str]:
-    """A column as floats, how many of its entries are none, and the first of them with its row, as a person counts."""
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        return column.cast(pl.Float64), 0, ""
-    text = column.cast(pl.String).str.strip_chars()
-    plain = text.str.replace(",", ".", literal=True) if decimal_comma else text
-    floats = plain.cast(pl.Float64, strict=False)
-    bad = (floats.is_null() & text.is_not_null() & ~text.is_in(MISSING)).arg_true()
-    first = f"{text[int(bad[0])]!r} in row {int(bad[0]) + 1:,}" if len(bad) else ""
-    return floats, len(bad), first
+def _text() -> Any:
+    import polars as pl
+
+    return pl.String
 
 
-def column_named(name: str, columns: Sequence[str], option: str) -> str:
+def column(table: polars.DataFrame, name: str, path: Path, option: str) -> str:
     """The column of this name.
 
     Raises:
-        UsageError: there is none; the nearest is suggested.
+        DataError: there is none; the nearest is suggested.
     """
-    if name in columns:
+    if name in table.columns:
         return name
-    lower = {column.lower(): column for column in columns}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"Did you mean {lower[near[0]]!r}? " if near else ""
-    shown = ", ".join(list(columns)[:30]) + (" …" if len(columns) > 30 else "")
-    raise UsageError(f"{option} names the column {name!r}, which the table does not have. {hint}Its columns: {shown}.")
+    near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Its columns are {', '.join(map(repr, table.columns[:20]))}."
+    raise DataError(f'"{path}" has no column {name!r} ({option}). {hint}')
+
+
+def text_column(table: polars.DataFrame, but: Collection[str] = ()) -> str | None:
+    """The column that holds sequences of symbols: mostly letters, mostly different, of those the longest."""
+    import polars as pl
+
+    best, found = 0.0, None
+    for name in table.columns:
+        values = table[name].drop_nulls()
+        if name in but or values.dtype != pl.String or not len(values):
+            continue
+        letters = values.str.contains(r"\p{L}").mean()
+        assert isinstance(letters, float)
+        usual = name.lower() in TEXTS
+        different = values.n_unique() / len(values)
+        if letters < 0.9 or different < (0.02 if usual else 0.3):
+            continue
+        length = values.str.len_chars().mean()
+        assert isinstance(length, float)
+        worth = different * length * (1000 if usual else 1)
+        if worth > best:
+            best, found = worth, name
+    return found
+
+
+def label_column(table: polars.DataFrame, but: Collection[str] = ()) -> str | None:
+    """The column that holds classes: few different values, each of them several times."""
+    import polars as pl
+
+    candidates = []
+    for place, name in enumerate(table.columns):
+        values = table[name].drop_nulls()
+        if values.dtype == pl.String:
+            values = values.filter(~values.is_in(MISSING))
+        if name in but or not len(values) or values.dtype.is_nested() or values.dtype.is_temporal():
+            continue
+        different = values.n_unique()
+        usual = name.lower() in LABELS
+        most = min(MOST_CLASSES, len(values) / (1 if usual else 5))
+        fractions = values.dtype == pl.String and values.str.contains(r"^[+-]?\d+\.\d*[1-9]").any()
+        if (different < 2 and not usual) or different > most or values.dtype.is_float() or fractions:
+            continue
+        candidates.append((not usual, different if not usual else LABELS.index(name.lower()), place, name))
+    return min(candidates)[-1] if candidates else None
+
+
+def split_column(table: polars.DataFrame, named: str | None, path: Path) -> str | None:
+    """The column that says which part a row belongs to.
+
+    Raises:
+        DataError: the named one is missing, or says something else than train, dev and test.
+    """
+    if named is None:
+        found = [name for name in table.columns if name.lower() in SPLITS]
+        return next((name for name in found if not _strange(table, name)), None)
+    name = column(table, named, path, "--split-column")
+    strange = _strange(table, name)
+    if strange:
+        raise DataError(
+            f'"{path}" has {strange[0]!r} in the column {name!r} (--split-column); it must say train, dev or test.'
+        )
+    return name
+
+
+def _strange(table: polars.DataFrame, name: str) -> Sequence[Any]:
+    return [value for value in table[name].unique().to_list() if value is None or split_of(str(value)) is None]

@@ -19,7 +19,20 @@ from pathlib import Path
 
 from carousel.errors import DataError, UsageError
 
-__all__ = ["STDLIB", "TEXT_SUFFIXES", "PathLike", "TextFiles", "find_text_files", "read_pieces", "standard_encoding"]
+__all__ = [
+    "STDLIB",
+    "TEXT_SUFFIXES",
+    "PathLike",
+    "TextFiles",
+    "common_name",
+    "digest_of",
+    "find_files",
+    "find_text_files",
+    "head_of",
+    "read_pieces",
+    "read_whole",
+    "standard_encoding",
+]
 
 STDLIB = "python-stdlib"
 TEXT_SUFFIXES = frozenset(
@@ -87,6 +100,76 @@ def find_text_files(sources: Sequence[PathLike]) -> TextFiles:
                 found.notes.append(f'"{file}" was given twice and is used once.')
     found.name = _name(sources, found.files)
     return found
+
+
+def find_files(sources: Sequence[PathLike]) -> list[tuple[Path, Path | None]]:
+    """Every file of files, folders and patterns, whatever is in it, each once, with the folder in which it was found.
+
+    Raises:
+        UsageError: there is nothing of a name.
+        DataError: it is there, but cannot be opened.
+    """
+    found: dict[Path, Path | None] = {}
+    for source in sources:
+        path = _path(source)
+        mode = _mode(path) if str(source) else None
+        if mode is not None and stat.S_ISDIR(mode):
+            found |= dict.fromkeys(_walk(path, []), path)
+        elif mode is not None:
+            found[path] = None
+        elif glob.has_magic(str(path)):
+            found |= dict.fromkeys(_matches(str(path)))
+        else:
+            raise UsageError(_missing(str(source)))
+    return list(found.items())
+
+
+def common_name(sources: Sequence[PathLike], files: Sequence[Path]) -> str:
+    """A short name for them all: that of the only folder or file; of several files, what their names begin with."""
+    only = _path(sources[0]).resolve() if len(sources) == 1 else None
+    if only is not None and only.is_dir():
+        name = only.name
+    else:
+        name = _beginning([file.stem for file in files])
+        name = name.strip("-_. ") or f"{files[0].stem}+{len(files) - 1}"
+    return re.sub(r"[^\w.+-]+", "-", name).strip(".-") or "data"
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """What all names begin with."""
+    low, high = min(names), max(names)
+    same = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[:same]
+
+
+def read_whole(path: Path, encoding: str) -> str:
+    """The text of a file.
+
+    Raises:
+        DataError: the file cannot be opened, is binary, or is not valid in this encoding.
+    """
+    return "".join(text for _, text in read_pieces(path, standard_encoding(encoding)))
+
+
+def head_of(path: Path, size: int = 1 << 16) -> str | None:
+    """The beginning of a file as text, whatever its encoding, up to a line's end; None where it is no text."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(size)
+        _check_head(path, raw, "")
+    except (OSError, DataError):
+        return None
+    text = raw.decode("utf-8", "replace").removeprefix("\ufeff")
+    return text if len(raw) < size else text[: text.rfind("\n") + 1]
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Hash of the content of files, in their order."""
+    content = hashlib.blake2b(digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            content.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+    return content.hexdigest()
 
 
 def _files_of(source: PathLike, notes: list[str]) -> tuple[list[Path], bool]:

@@ -1,5 +1,6 @@
-"""Layers: any cell through time, and drop-ins for PyTorch's recurrent layers."""
+"""Layers: any cell through time, and drop-ins for PyTorch's recurrent layers; networks for sequences."""
 
+from .classifier import SequenceClassifier, SequenceTagger, Spelling
 from .language_model import LanguageModel
 from .layout import State
 from .recurrent import Recurrent
@@ -7,4 +8,16 @@ from .stepper import Stepper
 from .torch_like import GRU, LSTM, RNN
 from .trajectory import Trajectory
 
-__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "Recurrent", "State", "Stepper", "Trajectory"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "LanguageModel",
+    "Recurrent",
+    "SequenceClassifier",
+    "SequenceTagger",
+    "Spelling",
+    "State",
+    "Stepper",
+    "Trajectory",
+]

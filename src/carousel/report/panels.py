@@ -15,7 +15,6 @@ from .words import first_finite, shown
 
 __all__ = ["PANELS", "render_panels"]
 
-MOST_CLASSES = 40
 MOST_ROWS = 100
 
 
@@ -43,7 +42,45 @@ def _table(panel: Mapping[str, Any]) -> str:
     return f'<table class="wide"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}' if rows else ""
 
 
-PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {"table": _table, **SERIES_PANELS}
+def _confusion(panel: Mapping[str, Any]) -> str:
+    """`labels`, and `counts` (true label × answer); a cell is as dark as its share of the row."""
+    labels, counts = panel.get("labels") or [], panel.get("counts") or []
+    head = "".join(f'<th scope="col"><span>{shown(label, 30)}</span></th>' for label in labels)
+    rows = []
+    for label, row in zip(labels, counts, strict=False):
+        total = sum(row) or 1
+        cells = "".join(_share(count, total, place == len(rows)) for place, count in enumerate(row))
+        rows.append(f'<tr><th scope="row">{shown(label, 30)}</th>{cells}</tr>')
+    return f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+
+
+def _share(count: Any, total: int, right: bool) -> str:
+    number = int(first_finite(count) or 0)
+    strength = round(60 * number / total)
+    color = f"color-mix(in srgb, var(--{'good' if right else 'bad'}) {strength}%, transparent)"
+    style = f' style="background: {color}"' if strength else ""
+    return f"<td{style}>{f'{number:,}' if number else ''}</td>"
+
+
+def _tags(panel: Mapping[str, Any]) -> str:
+    """`sentences` of [word, tag, answer]; a wrong answer stands above the tag."""
+    lines = []
+    for sentence in (panel.get("sentences") or [])[:MOST_ROWS]:
+        words = []
+        for word, tag, answer in sentence:
+            truth = "" if tag == answer else f"<i><s>{shown(tag, 30)}</s></i>"
+            kind = "wrong" if truth else "right"
+            words.append(f'<span class="{kind}"><b>{shown(word, 60)}</b><i>{shown(answer, 30)}</i>{truth}</span>')
+        lines.append(f'<p class="tagged">{"".join(words)}</p>')
+    return "".join(lines)
+
+
+PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "table": _table,
+    "confusion": _confusion,
+    "tags": _tags,
+    **SERIES_PANELS,
+}
 """By the name of a panel, its renderer."""
 
 

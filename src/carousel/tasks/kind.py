@@ -16,12 +16,23 @@ import torch
 from torch import nn
 
 from ..cells.loading import CellSource, blame
-from ..errors import CarouselError, CellError, UsageError
+from ..errors import CarouselError, CellError, RunFolderError, UsageError
 from ..nn import Recurrent
 from ..settings import NetworkSettings, Settings, option
 from ..training.task import Task
 
-__all__ = ["Data", "Kind", "KindTask", "Sources", "Stored", "blamed", "equations", "make_recurrent"]
+__all__ = [
+    "Data",
+    "Kind",
+    "KindTask",
+    "Sources",
+    "Stored",
+    "blamed",
+    "document",
+    "equations",
+    "make_recurrent",
+    "recurrent_layer",
+]
 
 T = TypeVar("T")
 
@@ -167,6 +178,24 @@ def blamed(cell: CellSource, run: Callable[[], T]) -> T:
         if cell.path is None:
             raise
         raise CellError(f"{blame(cell.path, error)}. The cell {cell.name} does not run.") from error
+
+
+def document(stored: Stored, name: str) -> Any:
+    """A document that the trained network needs.
+
+    Raises:
+        RunFolderError: it is not there.
+    """
+    found = stored(name)
+    if found is None:
+        raise RunFolderError(f"The run was stopped before it began (no {name}); train again.")
+    return found
+
+
+def recurrent_layer(recurrent: Recurrent, cell: CellSource) -> str:
+    """The recurrent layers in words."""
+    both = ", in both directions" if recurrent.directions == 2 else ""
+    return f"{cell.cell_class.__name__}, {recurrent.num_layers} layer(s) of {recurrent.cells[0].hidden_size}{both}"
 
 
 def equations(cell: CellSource) -> str:

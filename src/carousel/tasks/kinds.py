@@ -6,11 +6,13 @@ from ..errors import UsageError
 from ..settings import Settings, group
 from .forecast import SERIES
 from .kind import Kind, Sources
+from .labelled import LABELLED
 from .language_model import TEXT
+from .tagged import TAGGED
 
 __all__ = ["KINDS", "infer", "resolve"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (SERIES, TEXT)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (TAGGED, SERIES, LABELLED, TEXT)}
 """By name; the last one takes whatever no other recognizes."""
 
 

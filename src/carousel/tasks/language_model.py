@@ -15,13 +15,13 @@ from ..cells.loading import CellSource
 from ..data.streams import IGNORED, TokenStreams, split_by_position
 from ..data.text import TextCorpus, describe, load_text
 from ..data.tokenizers import Tokenizer, tokenizer_from_dict
-from ..errors import DataError, RunFolderError, UsageError
+from ..errors import DataError, UsageError
 from ..nn import LanguageModel
 from ..settings import NetworkSettings, Settings
 from ..training.feeds import StreamFeed
 from ..training.task import Evaluation, Shown
 from ..training.tbptt import TruncatedBPTT
-from .kind import Kind, Sources, Stored, blamed, make_recurrent
+from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 from .sampling import Sampler
 
@@ -197,13 +197,12 @@ class LanguageModelTask:
         """Embedding, recurrent layers, scores."""
         assert isinstance(network, LanguageModel)
         recurrent, vocabulary, embedding = network.recurrent, network.vocabulary, network.embedding
-        first = self.cell.cell_class.__name__
         entry = ("one-hot", f"{vocabulary}")
         if embedding is not None:
             entry = ("embedding", f"{vocabulary} × {embedding.embedding_dim}")
         layers = [
             entry,
-            ("recurrent", f"{first}, {len(recurrent.cells)} layer(s) of {recurrent.cells[0].hidden_size}"),
+            ("recurrent", recurrent_layer(recurrent, self.cell)),
             ("scores", f"{recurrent.output_size} → {vocabulary}, softmax"),
         ]
         return {"vocabulary": vocabulary, "layers": layers}
@@ -219,10 +218,7 @@ def stored_tokenizer(stored: Stored) -> Tokenizer:
     Raises:
         RunFolderError: there is none.
     """
-    document = stored("tokenizer.json")
-    if document is None:
-        raise RunFolderError("The run was stopped before it began (no tokenizer.json); train again.")
-    return tokenizer_from_dict(document)
+    return tokenizer_from_dict(document(stored, "tokenizer.json"))
 
 
 def _commands(beginning: str) -> tuple[tuple[str, str], ...]:

@@ -74,6 +74,10 @@ class Examples(Protocol):
         """How many there are."""
         ...
 
+    def units(self, chosen: NDArray[np.int64]) -> int:
+        """How many units their loss counts: sequences, or words."""
+        ...
+
     def weights(self, chosen: NDArray[np.int64]) -> float:
         """What the mean of their losses divides by: their number, or that of their words."""
         ...
@@ -136,14 +140,14 @@ class ExampleFeed:
         return self._order
 
     def loss(self, network: Callable[..., Any], number: int, device: torch.device) -> tuple[Tensor, int]:
-        """The loss of batch `number`, which counts on from epoch to epoch, and its number of examples."""
+        """The loss of batch `number`, which counts on from epoch to epoch, and its number of units."""
         epoch, place = divmod(number, self.length)
         chosen = self.order(epoch)[place]
         mine = chosen[self.part :: self.parts]
         loss = self.examples.loss(network, mine, device)
         if self.parts > 1:  # gradients are averaged over processes, losses over what they are the mean of
             loss = loss * (self.parts * self.examples.weights(mine) / self.examples.weights(chosen))
-        return loss, len(mine)
+        return loss, self.examples.units(mine)
 
     def state_dict(self) -> None:
         """Nothing is carried."""
