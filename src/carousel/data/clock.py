@@ -55,11 +55,11 @@ class Clock:
     def exact(self, stamps: NDArray[Any]) -> NDArray[np.float64]:
         """Where stamps are on the grid, between places too."""
         if self.unit == "month":
-            return (stamps.astype("datetime64[M]").astype(np.int64) - self.start) / self.step
+            return np.asarray(stamps.astype("datetime64[M]").astype(np.int64) - self.start, np.float64) / self.step
         if self.unit == "workday":
             days = stamps.astype("datetime64[D]")
             first = np.datetime64(int(self.start), "D")
-            return np.busday_count(first, days).astype(np.float64)
+            return np.asarray(np.busday_count(first, days), np.float64)
         if self.unit == "time":
             return (stamps.astype("datetime64[us]").astype(np.int64) - int(self.start)) / self.step
         return (stamps.astype(np.float64) - self.start) / self.step

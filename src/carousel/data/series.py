@@ -402,7 +402,7 @@ def _pieces(
 ) -> list[Piece]:
     """Regular stretches; short gaps are filled, long ones cut."""
     targets = len(roles.targets)
-    present = ~np.isnan(values[:, :targets]).any(1)
+    present = np.asarray(np.isfinite(values[:, :targets]).all(1))
     pieces: list[Piece] = []
     filled = cuts = 0
     first_cut = ""
@@ -419,7 +419,7 @@ def _pieces(
             first_cut = clock.text(places[seen[apart[:1]]])[0]
         starts, stops = [0, *(apart + 1)], [*(apart + 1), len(seen)]
         for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            first, last = seen[start], seen[stop - 1]
+            first, last = int(seen[start]), int(seen[stop - 1])
             tail = inside[-1] if number == len(starts) - 1 else last
             piece = _filled(group, places[first : tail + 1], values[first : tail + 1], targets, roles, last - first)
             filled += int((~piece.observed[: piece.ends, :targets]).sum())

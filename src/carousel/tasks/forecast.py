@@ -241,6 +241,10 @@ class ForecastTask:
         """Training windows."""
         return len(self.train)
 
+    def units(self, chosen: NDArray[np.int64]) -> int:
+        """Windows."""
+        return len(chosen)
+
     def weights(self, chosen: NDArray[np.int64]) -> float:
         """How many values they are to forecast."""
         next_ = self.train[chosen][None] + np.arange(1, self.plan.horizon + 1)[:, None]
@@ -265,7 +269,7 @@ class ForecastTask:
     def baselines(self, origins: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """(H, origins, targets) of forecasts without a network, by name."""
         plan, windows = self.plan, self.windows
-        found = {"last value": windows.y[naive(origins, plan.horizon, 1)]}
+        found: dict[str, NDArray[Any]] = {"last value": windows.y[naive(origins, plan.horizon, 1)]}
         if 1 < plan.season <= plan.window:
             found[f"seasonal naive ({plan.season})"] = windows.y[naive(origins, plan.horizon, plan.season)]
         if self._ridge is None:

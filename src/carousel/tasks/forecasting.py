@@ -225,12 +225,12 @@ class ForecastUser:
         lacking = np.ones((len(times), len(plan.roles.known)), bool)
         lacking[: len(values)] = np.isnan(values)
         if lacking.any():
-            columns = [n for n, some in zip(plan.roles.known, lacking.any(0).tolist(), strict=True) if some]
+            columns = [name for place, name in enumerate(plan.roles.known) if lacking[:, place].any()]
             steps = np.flatnonzero(lacking.any(1))
+            targets = ", ".join(plan.roles.targets)
             raise DataError(
                 f"The forecast needs {', '.join(columns)}, known ahead, for {len(steps)} steps from {times[steps[0]]} "
-                f"to {times[steps[-1]]}. Give a file with rows for these times in which {', '.join(plan.roles.targets)} "
-                "is empty."
+                f"to {times[steps[-1]]}. Give a file with rows for these times in which {targets} is empty."
             )
 
     def _quantiles(
