@@ -273,7 +273,7 @@ def _found_roles(
         column = values[:, place]
         some = column[~np.isnan(column)]
         constant = len(some) == 0 or some.min() == some.max()
-        counter = name not in named and len(some) == len(column) and len(column) > 3 and _counts(column)
+        counter = place == 0 and len(numeric) > 1 and name not in named and len(some) == len(column) and _counts(column)
         if name in roles.targets and constant:
             what = "is empty" if len(some) == 0 else f"is always {some[0]:g}"
             raise DataError(f"The target {name!r} {what}, so there is nothing to forecast; name another with --target.")
@@ -299,8 +299,8 @@ def _found_roles(
 
 def _counts(column: NDArray[np.float64]) -> bool:
     """Whether a column only counts the rows."""
-    apart = np.diff(column)
-    return bool((apart == 1).all())
+    ordered = np.sort(column)
+    return bool(ordered[0] in (0, 1) and (np.diff(ordered) == 1).all())
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def _averaged(
         means = frame.group_by("group", pl.col("t").dt.truncate(every)).mean().sort("group", "t")
     except pl.exceptions.PolarsError:
         raise UsageError(f"--every {every!r} is no step; write 15m, 1h, 1d, 1w or 1mo.") from None
-    averaged = means.select(columns).fill_null(float("nan")).to_numpy().astype(np.float64)
+    averaged = means.select(list(columns)).fill_null(float("nan")).to_numpy().astype(np.float64)
     stamps = means["t"].to_numpy().astype("datetime64[us]")
     return stamps, means["group"].to_numpy(), averaged, np.arange(means.height)
 

@@ -24,6 +24,7 @@ FORMATS = (
 )  # fmt: skip
 MONTHS = ("%Y-%m", "%Y/%m", "%b %Y", "%b-%Y", "%m/%Y", "%m.%Y")
 _TIMELIKE = re.compile(r"(^|_|\b)(time|date|datetime|timestamp|stamp|epoch|unix|ds|year|t|zeit|datum|jahr)(_|\b|$)")
+_DATELIKE = r"^\s*\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _QUARTER = r"^(\d{4})[- ]?[Qq]([1-4])$"
 
@@ -58,7 +59,7 @@ def find_time_columns(head: pl.DataFrame) -> list[str]:
     for name, kind in head.schema.items():
         if kind == pl.String:
             some = head[name].drop_nulls().head(100)
-            if len(some) and _parsed(some, None)[0] is not None:
+            if len(some) and (some.str.contains(_DATELIKE).sum() > 0.7 * len(some) or _parsed(some, None)[0] is not None):
                 return [name]
     for name in head.columns:
         if head[name].dtype.is_numeric() and _TIMELIKE.search(name.lower()):

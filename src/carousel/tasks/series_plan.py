@@ -130,7 +130,7 @@ def train_rows(piece: Piece, until: int) -> int:
 def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     r"""After how many steps a series repeats: by its autocorrelation r, the season m with the largest r_m - r_{m/2}.
 
-    Seasons of the calendar are tried first, the shorter ones before; others only where r_m is a clear peak.
+    Seasons of the calendar, and what divides them, are tried first; others only where r_m is a clear peak.
 
     Args:
         values: (rows,) of the training part; NaN counts as the mean.
@@ -161,8 +161,9 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     for m in sorted(m for m in usual if 2 <= m <= longest):
         if score(m) > max(0.1, most + 0.15 * (best > 1)):
             best, most = m, score(m)
-    if best > 1:
-        return best
+    if best > 1:  # a part of a day may repeat already
+        parts = [d for d in range(2, best) if best % d == 0 and r[d] > r[best] - 0.05 and score(d) > most / 2]
+        return min(parts, default=best)
     smooth = np.convolve(r, np.ones(3) / 3, mode="same")
     peaks = [
         m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()
