@@ -92,7 +92,7 @@ class NetworkSettings:
     100."""
     dropout: float | None = None
     """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
-    labelled: 0.3; tagged: 0.5."""
+    labelled: 0.5; tagged: 0.5."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
@@ -107,8 +107,8 @@ class TrainingSettings:
     steps: int | None = None
     """Number of updates, instead of --minutes."""
     epochs: float | None = None
-    """Passes over the training data, at most. If nothing is said of the time, labelled: 20; tagged: 10; a text is read
-    for as long as --minutes allows."""
+    """Passes over the training data, at most. If nothing is said of the time, labelled: 12; tagged: 10, or more
+    for 1,000 updates; a text is read for as long as --minutes allows."""
     batch: int | None = None
     """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
     text: 16; labelled: 32; tagged: 16."""

@@ -141,7 +141,7 @@ class LabelledTask:
         counts = np.bincount(data.labels[data.parts["train"]], minlength=len(data.names))
         balanced = settings.labelled.class_weights == "balanced"
         weights = counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())
-        self.class_weights = torch.from_numpy(weights).float() if balanced else None
+        self.class_weights = torch.from_numpy(weights) if balanced else None
 
     @property
     def shown(self) -> Shown:
@@ -441,11 +441,11 @@ LABELLED = Kind(
         "hidden_size": 128,
         "directions": 2,
         "embedding_size": 64,
-        "dropout": 0.3,
+        "dropout": 0.5,
         "batch": 32,
         "learning_rate": 2e-3,
     },
-    epochs=20,
+    epochs=12,
     without=("window", "backward"),
     shows=_shows,
 )
