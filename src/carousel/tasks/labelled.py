@@ -271,8 +271,10 @@ class LabelledTask:
         self, rows: NDArray[Any], found: NDArray[Any], truth: NDArray[Any], given: NDArray[Any], split: str
     ) -> list[dict[str, Any]]:
         wrong = np.flatnonzero(truth != given)
-        wrong = wrong[np.argsort(found[wrong, truth[wrong]], kind="stable")][:MOST_WRONG]
-        if not len(wrong):
+        wrong = wrong[np.argsort(found[wrong, truth[wrong]], kind="stable")]
+        once = {(self.data.read.texts[rows[place]], int(truth[place])): place for place in wrong[::-1].tolist()}
+        wrong = sorted(once.values(), key=lambda place: found[place, truth[place]])[:MOST_WRONG]
+        if not wrong:
             return []
         panel = {
             "panel": "table",
@@ -281,7 +283,7 @@ class LabelledTask:
             "columns": ["sequence", "label", "answer", "its probability", "that of the label"],
             "rows": [
                 [*self._row(place, rows, found, truth, given), float(np.exp(found[place, truth[place]]))]
-                for place in wrong.tolist()
+                for place in wrong
             ],
         }
         return [panel]
