@@ -270,9 +270,8 @@ class LabelledTask:
     def _wrong_panel(
         self, rows: NDArray[Any], found: NDArray[Any], truth: NDArray[Any], given: NDArray[Any], split: str
     ) -> list[dict[str, Any]]:
-        wrong = np.flatnonzero(truth != given)
-        wrong = wrong[np.argsort(found[wrong, truth[wrong]], kind="stable")]
-        once = {(self.data.read.texts[rows[place]], int(truth[place])): place for place in wrong[::-1].tolist()}
+        wrong = np.flatnonzero(truth != given).tolist()
+        once = {(self.data.read.texts[rows[place]], int(truth[place])): place for place in wrong}
         wrong = sorted(once.values(), key=lambda place: found[place, truth[place]])[:MOST_WRONG]
         if not wrong:
             return []
