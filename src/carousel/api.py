@@ -85,6 +85,7 @@ def train(
     _note(callbacks, *read.notes, read.about())
     folder = _new_folder(out, f"{read.name}-{source.short_name}")
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
+    settings = kind.timed(settings, task.feed(0, 1).length)
     origin = {
         "corpus": {
             "name": read.name,

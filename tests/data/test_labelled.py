@@ -44,6 +44,7 @@ def test_csv_and_parquet() -> None:
 def test_csv_without_header_and_in_another_encoding() -> None:
     Path("plain.tsv").write_bytes("".join(f"{b}\tGödel {a}\n" for a, b in ROWS).encode("latin-1"))
     assert read_labelled(["plain.tsv"], encoding="latin-1").texts[0] == "Gödel Abel"
+    assert layout_of(["plain.tsv"]) == "table"
     with pytest.raises(DataError, match=r"not valid utf-8.*--encoding latin-1"):
         read_labelled(["plain.tsv"])
 

@@ -53,10 +53,12 @@ def test_resolved_settings_hold_no_default_of_the_kind(kind: str) -> None:
 
 
 def test_time_is_limited_only_where_nothing_is_said() -> None:
-    unsaid, said = (KINDS["labelled"].resolved(s, ()).training for s in (Settings(), Settings.of(epochs=2)))
-    assert (unsaid.minutes, unsaid.epochs) == (5, 20)
+    kind = KINDS["labelled"]
+    unsaid, said = (kind.timed(s, 500).training for s in (Settings(), Settings.of(epochs=2)))
+    assert (unsaid.minutes, unsaid.epochs) == (5, 12)
     assert (said.minutes, said.epochs) == (None, 2)
-    assert KINDS["text"].resolved(Settings(), ()).training.epochs is None
+    assert kind.timed(Settings.of(accumulate=2), 3).training.epochs == 667  # 1,000 updates
+    assert KINDS["text"].timed(Settings(), 3).training.epochs is None
 
 
 @pytest.mark.parametrize(

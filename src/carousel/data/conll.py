@@ -77,7 +77,7 @@ def _looks_tagged(path: Path) -> bool:
     """Sentences of several lines of as many columns, the last of few different values."""
     blocks = [block.split("\n") for block in re.split(r"\n[ \t\r]*\n", (head_of(path) or "").strip()) if block]
     lines = [line for block in blocks for line in block if not line.startswith("#")]
-    if len(blocks) < 2 or len(lines) < 3 * len(blocks):
+    if len(blocks) < 2 or len(lines) < 2 * len(blocks):
         return False
     cells = [_cells(line) for line in lines]
     widths, last = {len(row) for row in cells}, {row[-1] for row in cells}

@@ -180,7 +180,10 @@ def _are_tables(files: Files) -> bool:
     try:
         table = read_table(files[0][0], rows=5000)
     except DataError:
-        return False
+        try:  # whatever its encoding is: in this one every byte is a character
+            table = read_table(files[0][0], "latin-1", rows=5000)
+        except DataError:
+            return False
     label = label_column(table)
     return label is not None and text_column(table, {label}) is not None
 

@@ -50,7 +50,7 @@ def draw(
         seed: of the draw.
 
     Returns:
-        (examples,) true where held out. The only group of a class is not.
+        (examples,) true where held out. A class keeps at least one group.
 
     Example:
         >>> held = draw(np.repeat([0, 1], [80, 20]), range(100), np.ones(100, bool), 0.1, 0)
@@ -64,23 +64,19 @@ def draw(
     index: dict[Any, int] = {}
     numbers = (index.setdefault(groups[place], len(index)) for place in places.tolist())
     group = np.fromiter(numbers, np.int64, len(places))
-    first = np.full(len(index), -1)
-    first[group[::-1]] = np.arange(len(places))[::-1]
-    of_group, sizes = np.asarray(classes)[places][first], np.bincount(group)
+    own = np.asarray(classes)[places]
+    together: list[set[int]] = [set() for _ in index]
+    for number, label in zip(group.tolist(), own.tolist(), strict=True):
+        together[number].add(label)
+    kinds = {labels: number for number, labels in enumerate(sorted({tuple(sorted(labels)) for labels in together}))}
+    kind = np.array([kinds[tuple(sorted(labels))] for labels in together])
     random = np.random.default_rng([seed, len(index)])
-    order = np.lexsort((random.random(len(index)), of_group))
-    kinds, counts = np.unique(of_group, return_counts=True)
-    lone = np.isin(of_group, kinds[counts < 2])
-    order = order[~lone[order]]
-    # one of 1/share in turn: a group is held out where the running share passes the middle between two whole numbers
-    due = sizes[order].cumsum() * share
-    left = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
-    chosen, taken = [], 0
-    for place, until in zip(order.tolist(), due.tolist(), strict=True):
-        kind = of_group[place].item()
-        if until - taken >= sizes[place] / 2 and left[kind] > 1:
-            chosen.append(place)
-            taken += sizes[place].item()
-            left[kind] -= 1
-    held[places[np.isin(group, chosen)]] = True
+    order = np.lexsort((random.random(len(index)), np.bincount(group), kind))
+    # every 1/share-th of the groups, which stand in the order of their classes and sizes
+    passed = np.floor(np.arange(len(order) + 1) * share + random.random())
+    chosen = np.zeros(len(index), bool)
+    chosen[order] = np.diff(passed) > 0
+    for label in np.setdiff1d(own, own[~chosen[group]]):
+        chosen[group[own == label][0]] = False
+    held[places[chosen[group]]] = True
     return held

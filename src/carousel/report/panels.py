@@ -85,6 +85,7 @@ PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _cell(value: Any) -> str:
-    """Numbers in brief, the rest as text."""
-    number = first_finite(value) if isinstance(value, float) else None
-    return shown(value, 400) if number is None else shown(compact(number, 3))
+    """Numbers in brief, a dash for none, the rest as text."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return shown(compact(value, 3 if isinstance(value, float) else 9))
+    return shown(value, 400)

@@ -6,6 +6,7 @@ A new kind is a file with a `Kind` and a row in `kinds.py`; nothing else asks wh
 from __future__ import annotations
 
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 MINUTES = 5.0
 """Of training, at most, if nothing is said of its time."""
+
+UPDATES = 1000
+"""At least, in that case, however few the data, if the minutes allow it."""
 
 Sources = Sequence[str | Path]
 """What the user gave: files, folders, patterns."""
@@ -119,7 +123,7 @@ class Kind:
     user: Callable[[Stored, Settings, nn.Module], Any]
     verb: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    epochs: float | None = None
+    epochs: int | None = None
     without: Collection[str] = ()
     shows: Callable[[Any, Stored], tuple[str, str] | None] = lambda user, stored: None
 
@@ -140,10 +144,15 @@ class Kind:
                 f"{' and '.join(wrong)} {'mean' if several else 'means'} nothing for {self.about}, which is what the "
                 f"data were taken for; leave {'them' if several else 'it'} out, or say with --kind what the data are."
             )
-        training = settings.training
-        if training.minutes is None and training.steps is None and training.epochs is None:
-            settings = settings.resolved(minutes=MINUTES, epochs=self.epochs)
         return settings.resolved(self.defaults, kind=self.name)
+
+    def timed(self, settings: Settings, length: int) -> Settings:
+        """The settings with a limit of time, if they have none; `length` is that of the feed."""
+        training = settings.training
+        if training.minutes is not None or training.steps is not None or training.epochs is not None:
+            return settings
+        least = math.ceil(UPDATES * training.accumulate / length)
+        return settings.resolved(minutes=MINUTES, epochs=None if self.epochs is None else max(self.epochs, least))
 
 
 def make_recurrent(settings: NetworkSettings, cell: CellSource, width: int) -> Recurrent:

@@ -1,0 +1,90 @@
+"""Panels: plain data in, safe HTML out; odd data do not break the page."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carousel.report.page import ReportData, render_report
+from carousel.report.panels import PANELS, render_panels
+from carousel.tasks.scores import accuracy, balanced_accuracy, confusion, confusion_panel, f1
+
+BAD = "<script>alert(1)</script>"
+
+
+class Balanced(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        {"panel": "table", "columns": ["a", BAD], "rows": [[1, BAD], [0.123456, None], [float("nan"), True]]},
+        {"panel": "confusion", "labels": [BAD, "b"], "counts": [[3, 1], [0, 0]]},
+        {"panel": "tags", "sentences": [[[BAD, "A", "A"], ["word", BAD, "B"]]]},
+    ],
+)
+def test_panels_are_escaped_and_well_formed(panel: dict[str, Any]) -> None:
+    page = render_panels([{**panel, "title": BAD, "note": BAD}])
+    assert BAD not in page
+    assert "&lt;script&gt;" in page
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert panel["panel"] in PANELS
+
+
+def test_unknown_and_empty_panels_are_left_out() -> None:
+    assert render_panels([{"panel": "hologram"}, {"panel": "table"}, {}]) == ""
+    assert "Results" not in render_report(ReportData(title="x", panels=[{"panel": "hologram"}]))
+
+
+def test_a_page_of_classes() -> None:
+    labels = {
+        "accuracy": {"label": "Accuracy", "note": "Share of right ones.", "percent": True},
+        "error": {"label": "Error"},
+    }
+    summary = {
+        "best_dev_loss": 0.5,
+        "best_dev_accuracy": 0.9125,
+        "test_loss": 0.6,
+        "test_accuracy": 0.9,
+        "best_dev_error": 2.0,
+    }
+    data = ReportData(
+        title="x", unit="sequence", measure="nats", choices=4, facts=["Four classes."], labels=labels, summary=summary
+    )
+    page = render_report(data)
+    for words in ("91.2", "percent of the dev part", "Test accuracy", "90.0", "Error", "held-out data", "ln\u00a04"):
+        assert words in page, words
+    assert "Bits per" not in page
+
+
+def test_scores() -> None:
+    truth, answers = np.array([0, 0, 0, 1, 1, 3]), np.array([0, 0, 1, 1, 1, 0])
+    counts = confusion(truth, answers, 5)
+    assert counts[0].tolist() == [2, 1, 0, 0, 0]
+    assert accuracy(counts) == pytest.approx(4 / 6)
+    assert balanced_accuracy(counts) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert f1(counts)[:2] == pytest.approx([2 * 2 / 6, 2 * 2 / 5])
+    assert np.isnan(f1(counts)[2])
+    assert confusion_panel(counts, list("abcde"), "t")["labels"] == ["a", "b", "d"]
+
+
+def test_many_classes_are_summed_up() -> None:
+    counts = np.random.default_rng(0).integers(0, 9, (50, 50))
+    panel = confusion_panel(counts, [f"c{n}" for n in range(50)], "t")
+    assert panel["labels"][-1] == "20 others"
+    assert np.sum(panel["counts"]) == counts.sum()
+    assert np.array(panel["counts"]).shape == (31, 31)
