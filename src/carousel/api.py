@@ -30,7 +30,7 @@ from .tasks.language_model import stored_tokenizer
 from .training import Callback, Evaluation, Interrupted, Restart, Trainer, calibrate, check_device
 from .training.processes import is_main, same_for_all, wait
 
-__all__ = ["Run", "load", "resume", "train"]
+__all__ = ["Forecast", "Run", "load", "resume", "train"]
 
 
 def train(

@@ -139,7 +139,7 @@ class NetworkSettings:
     100."""
     dropout: float | None = None
     """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
-    labelled: 0.5; tagged: 0.5; series: 0.3."""
+    labelled: 0.5; tagged: 0.5; series: 0.2."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
@@ -154,21 +154,21 @@ class TrainingSettings:
     steps: int | None = None
     """Number of updates, instead of --minutes."""
     epochs: float | None = None
-    """Passes over the training data, at most. If nothing is said of the time, labelled: 12; tagged: 10; series: 4, or more
-    for 1,000 updates; a text is read for as long as --minutes allows."""
+    """Passes over the training data, at most. If nothing is said of the time, labelled: 12; tagged: 10; series: 4, or
+    more for 1,000 updates; a text is read for as long as --minutes allows."""
     batch: int | None = None
     """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
     text: 16; labelled: 32; tagged: 16; series: 64."""
     window: int | None = None
-    """Text, k1: tokens between two updates, 64 if not given. Series: past steps that are read; if not given, two
-    seasons and two horizons at least, 336 at most."""
+    """Text, k1: tokens between two updates, 64 if not given. Series: past steps that are read; if not given, four
+    seasons (two of more than 48 steps) or two horizons, 336 at most."""
     backward: int | None = None
     """Text only, k2: tokens that the gradient goes back, at least --window; the same if not given."""
     optimizer: Literal["adamw", "adagrad", "sgd"] = "adamw"
     """Update rule."""
     learning_rate: float | None = None
     """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
-    series: 0.001."""
+    series: 0.002."""
     momentum: float = 0.0
     """Of sgd."""
     weight_decay: float = 0.1

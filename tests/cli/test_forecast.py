@@ -62,7 +62,7 @@ def test_train_then_forecast(run: Run) -> None:
     code, said = run("train", "sun.csv", "--test", "0.2", "--out", "r", *OPTIONS)
     assert code == 0, said
     assert "series: 260 rows of sun.csv, 1 hour apart" in said
-    assert "forecasts heat from plan, wind, 8 steps ahead from 16" in said
+    assert "forecasts heat from plan, wind, 8 steps ahead from 32" in said
     assert "heat repeats after 8 steps" in said
     assert "MASE" in said
     assert "ridge on the same lags" in said
@@ -151,7 +151,14 @@ def test_what_is_refused(run: Run) -> None:
         ("forecast", "r", "--horizon", "500"): "A horizon of 500 steps is longer than the data, which have 260",
         ("forecast", "r", "--horizon", "0"): "--horizon is 0; give at least 1.",
         ("forecast", "r", "--data", "days.csv"): "are 1 day apart, those that the network was trained on 1 hour",
-        ("forecast", "r", "--data", "short.csv", "--horizon", "5"): "There are 10 rows without a long gap before the forecast begins",
+        (
+            "forecast",
+            "r",
+            "--data",
+            "short.csv",
+            "--horizon",
+            "5",
+        ): "There are 10 rows without a long gap before the forecast begins",
         ("forecast", "r", "--data", "no.csv"): "There is no file no.csv",
         ("forecast", "r", "--plot", "f.doc"): "--plot f.doc is no picture",
         ("forecast", "r", "--out", "no/f.csv"): "--out no/f.csv: there is no folder",

@@ -74,9 +74,9 @@ def test_separator_decimal_comma_and_strays() -> None:
 
 def test_parquet_groups_and_working_days() -> None:
     stamps = [d for d in np.arange("2024-01-01", "2024-02-01", dtype="datetime64[D]") if np.is_busday(d)]
-    pl.DataFrame({"when": np.array(stamps * 2), "shop": ["a"] * 23 + ["b"] * 23, "y": np.arange(46.0) ** 2}).write_parquet(
-        "s.parquet"
-    )
+    pl.DataFrame(
+        {"when": np.array(stamps * 2), "shop": ["a"] * 23 + ["b"] * 23, "y": np.arange(46.0) ** 2}
+    ).write_parquet("s.parquet")
     series = read_series(["s.parquet"], Roles(group="shop"))
     assert series.groups == ["a", "b"]
     assert series.clock.unit == "workday"
@@ -113,7 +113,13 @@ def test_sorted_infinite_constant_and_counting() -> None:
 
 
 def test_rows_are_averaged_over_steps_and_duplicates() -> None:
-    rows = ["2024-01-01 00:10,1", "2024-01-01 00:50,3", "2024-01-01 01:20,5", "2024-01-01 02:02,6", "2024-01-01 03:40,8"]
+    rows = [
+        "2024-01-01 00:10,1",
+        "2024-01-01 00:50,3",
+        "2024-01-01 01:20,5",
+        "2024-01-01 02:02,6",
+        "2024-01-01 03:40,8",
+    ]
     hours = read_series(table(*rows), every="1h")
     assert hours.pieces[0].values[:, 0].tolist() == [2, 5, 6, 8]
     twice = read_series(table(*days(1, 2, 3), "2024-01-02,6"), duplicates="mean")
@@ -126,23 +132,49 @@ def test_a_little_uneven_stamps_are_moved() -> None:
 
 
 BAD = {
-    "two rows at a time": (days(1, 2, 3) + ["2024-01-02,6"], {}, r"Rows 2 and 4 have the same time stamp, 2024-01-02"),
-    "zones": (["2024-01-01T00:00:00Z,1", "2024-01-01T01:00:00,2", "2024-01-01T02:00:00Z,3"], {},
-              r"mixes times with and without an offset .*'2024-01-01T00:00:00Z' in row 1, '2024-01-01T01:00:00' in row 2"),
-    "stamp": (days(1, 2, 3) + ["soon,4"], {"roles": Roles(time="date")}, r"can't be read: 'soon' in row 4"),
-    "no stamp": (days(1, 2, 3) + [",4"], {"roles": Roles(time="date")}, r"1 time stamps are missing in column 'date', "
-                 r"the first in row 4"),
-    "uneven": ([f"{np.datetime64('2024-01-01') + n * n},{n}" for n in range(1, 12)], {}, r"have no regular step.*--every"),
-    "between": (["2024-01-01 00:00,1", "2024-01-01 01:00,1", "2024-01-01 01:30,2", "2024-01-01 02:00,3",
-                 "2024-01-01 03:00,3", "2024-01-01 04:00,3", "2024-01-01 05:00,3"], {}, r"1 rows lie between the steps of "
-                r"1 hour .* first in row 3"),
+    "two rows at a time": ([*days(1, 2, 3), "2024-01-02,6"], {}, r"Rows 2 and 4 have the same time stamp, 2024-01-02"),
+    "zones": (
+        ["2024-01-01T00:00:00Z,1", "2024-01-01T01:00:00,2", "2024-01-01T02:00:00Z,3"],
+        {},
+        r"mixes times with and without an offset .*'2024-01-01T00:00:00Z' in row 1, '2024-01-01T01:00:00' in row 2",
+    ),
+    "stamp": ([*days(1, 2, 3), "soon,4"], {"roles": Roles(time="date")}, r"can't be read: 'soon' in row 4"),
+    "no stamp": (
+        [*days(1, 2, 3), ",4"],
+        {"roles": Roles(time="date")},
+        r"1 time stamps are missing in column 'date', "
+        r"the first in row 4",
+    ),
+    "uneven": (
+        [f"{np.datetime64('2024-01-01') + n * n},{n}" for n in range(1, 12)],
+        {},
+        r"have no regular step.*--every",
+    ),
+    "between": (
+        [
+            "2024-01-01 00:00,1",
+            "2024-01-01 01:00,1",
+            "2024-01-01 01:30,2",
+            "2024-01-01 02:00,3",
+            "2024-01-01 03:00,3",
+            "2024-01-01 04:00,3",
+            "2024-01-01 05:00,3",
+        ],
+        {},
+        r"1 rows lie between the steps of "
+        r"1 hour .* first in row 3",
+    ),
     "constant": (days(5, 5, 5, 5), {"roles": Roles(("y",))}, r"The target 'y' is always 5"),
     "no numbers": (days("a", "b", "c"), {}, r"has no column of numbers"),
-    "text": (days("1", "b", "c", "d"), {"roles": Roles(("y",))}, r"The column 'y' holds 3 entries that are no numbers, the "
-             r"first 'b' in row 2"),
+    "text": (
+        days("1", "b", "c", "d"),
+        {"roles": Roles(("y",))},
+        r"The column 'y' holds 3 entries that are no numbers, the "
+        r"first 'b' in row 2",
+    ),
     "short": (days(1, 2), {}, r"has 2 rows; a series needs more"),
     "all missing": (days("NA", "NA", "NA", "NA"), {"roles": Roles(("y",))}, r"'y' is empty"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -11,7 +11,7 @@ import tyro
 from .parse import parse
 
 if TYPE_CHECKING:
-    from ..tasks.forecasting import Forecast
+    from ..api import Forecast
 
 __all__ = ["run"]
 
@@ -104,13 +104,11 @@ def _write_csv(found: list[Forecast], path: Path) -> None:
 
 
 def _write_json(found: list[Forecast], path: Path) -> None:
-    from ..nn.forecaster import LEVELS
-
     documents = [
         {
             "series": forecast.series,
             "targets": list(forecast.targets),
-            "levels": list(LEVELS),
+            "levels": list(forecast.levels),
             "steps": [
                 {**row, "quantiles": forecast.quantiles[step].tolist()} for step, row in enumerate(forecast.rows())
             ],

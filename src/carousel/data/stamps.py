@@ -59,7 +59,9 @@ def find_time_columns(head: pl.DataFrame) -> list[str]:
     for name, kind in head.schema.items():
         if kind == pl.String:
             some = head[name].drop_nulls().head(100)
-            if len(some) and (some.str.contains(_DATELIKE).sum() > 0.7 * len(some) or _parsed(some, None)[0] is not None):
+            if len(some) and (
+                some.str.contains(_DATELIKE).sum() > 0.7 * len(some) or _parsed(some, None)[0] is not None
+            ):
                 return [name]
     for name in head.columns:
         if head[name].dtype.is_numeric() and _TIMELIKE.search(name.lower()):

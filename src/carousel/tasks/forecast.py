@@ -107,7 +107,9 @@ def _planned(series: Series, settings: Settings, source: list[str]) -> tuple[Pla
     horizon, window = said.horizon, settings.training.window
     horizon = _usual_horizon(season, begin, second) if horizon is None else horizon
     if window is None:
-        window = min(max(2 * season, 2 * horizon, 16), 336, max((len(longest) - horizon) // 2, 1))
+        window = min(
+            max((4 if season <= 48 else 2) * season, 2 * horizon, 16), 336, max((len(longest) - horizon) // 2, 1)
+        )
     if max(map(len, parts)) < window + horizon:
         raise DataError(
             f"The training part has {max(map(len, parts)):,} rows in a stretch, of {series.rows:,} in all; a window of "
@@ -359,11 +361,11 @@ SERIES = Kind(
     defaults={
         "cell": "lstm",
         "hidden_size": 64,
-        "dropout": 0.1,
+        "dropout": 0.2,
         "batch": 64,
         "learning_rate": 2e-3,
     },
-    epochs=20,
+    epochs=4,
     without=(
         "level",
         "vocabulary_size",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ class Forecast:
         rolled: how many of the steps are beyond the horizon that was trained.
         notes: sentences for the user.
     """
+
+    levels: ClassVar[tuple[float, ...]] = LEVELS
+    """Of the quantiles."""
 
     series: str
     targets: tuple[str, ...]
