@@ -56,6 +56,8 @@ def test_columns(gap: str) -> None:
 
 def test_prose_is_not_tagged() -> None:
     Path("prose.txt").write_text("two words\nthree more words\n\n" * 20)
+    Path("code.txt").write_text("x = 1\n\x0c\ny = f(2, 3)\n    \n\nz = 3\nprint(w)\n" * 9)
+    assert is_tagged(["code.txt"]) is None
     Path("pairs.txt").write_text("".join(f"word{i} wort{i}\n" for i in range(60)))
     assert is_tagged(["prose.txt"]) is is_tagged(["pairs.txt"]) is is_tagged(["missing"]) is None
 

@@ -92,7 +92,7 @@ def test_bytes_and_words(tokenizer: ByteTokenizer | WordTokenizer) -> None:
 
 def test_words_go_on_from_the_prompt_with_a_space() -> None:
     tokenizer = WordTokenizer(("<unk>", "the", "cell", "."))
-    network = build_network(Settings.of(hidden_size=4).network, load_cell("gru"), tokenizer.size)
+    network = build_network(Settings.of(hidden_size=4, embedding_size=8).network, load_cell("gru"), tokenizer.size)
     with torch.no_grad():
         network.scores.bias[:] = torch.tensor([0.0, 0.0, 100.0, 0.0])
     assert "".join(Sampler(network, tokenizer).stream(2, prompt="the")) == " cell cell"

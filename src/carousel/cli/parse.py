@@ -44,9 +44,14 @@ def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:
     except SystemExit as stop:
         if stop.code:
             _suggest(verb, command, arguments)
-        sys.stderr.write(refusal.getvalue())
+        sys.stderr.write("".join(line for line in refusal.getvalue().splitlines(keepends=True) if not _is_noise(line)))
         raise
     return call()
+
+
+def _is_noise(line: str) -> bool:
+    """What tyro says of an option that may be left out: that the value is not None."""
+    return "Got errors:" in line or "NoneType" in line or line.strip() == "" or line.strip(" \n│|") == ""
 
 
 def _suggest(verb: str, command: Callable[..., Any], arguments: list[str]) -> None:

@@ -76,7 +76,7 @@ def is_tagged(sources: Sequence[PathLike]) -> str | None:
 def _looks_tagged(path: Path) -> bool:
     """Sentences of several lines of as many columns, the last of few different values."""
     blocks = [block.split("\n") for block in re.split(r"\n[ \t\r]*\n", (head_of(path) or "").strip()) if block]
-    lines = [line for block in blocks for line in block if not line.startswith("#")]
+    lines = [line for block in blocks for line in block if line.strip() and not line.startswith("#")]
     if len(blocks) < 2 or len(lines) < 2 * len(blocks):
         return False
     cells = [_cells(line) for line in lines]
