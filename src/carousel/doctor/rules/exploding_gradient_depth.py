@@ -21,6 +21,7 @@ from ..findings import Finding
 from ..record import MOST_CALLS, Record
 from ..seen import ActivationSeen
 from ..through_time import rounds
+from .saturated_activations import at_limits
 
 CODE = "exploding-gradient-depth"
 EXPLAINS = ("bad-init", "too-deep-plain", "lr-too-high", "dead-relu", "saturated-activations", "non-finite")
@@ -66,9 +67,9 @@ def _of_outputs(record: Record) -> list[Finding]:
 
 
 def _of_gradients(record: Record) -> list[Finding]:
-    """Where the signal is bounded, and nothing has been learned."""
+    """Where the signal is bounded but not at its bounds, and nothing has been learned."""
     layers, sizes = record.layers_in_order(), record.gradients_in_order(0, UPDATES)
-    if len(layers) < DEEP or record.steps < UPDATES:
+    if len(layers) < DEEP or record.steps < UPDATES or at_limits(record):
         return []
     third = len(sizes) // 3
     first, between, last = median(sizes[:third]), median(sizes[third:-third]), median(sizes[-third:])
