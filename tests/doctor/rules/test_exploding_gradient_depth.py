@@ -24,6 +24,11 @@ def stack(phi: nn.Module, gain: float) -> nn.Module:
     return net
 
 
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin()
+
+
 class Blocks(nn.Module):
     """A deep sum; each block adds `scale` times as much as there is."""
 
@@ -44,12 +49,14 @@ class Blocks(nn.Module):
 FAULTS: dict[str, Callable[[], Any]] = {
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "exploding-gradient-depth, without ReLU": lambda: Run(stack(nn.ELU(), 3.0), *blobs()),
+    "exploding-gradient-depth, of a bounded signal": lambda: Run(stack(Sine(), 3.0), *blobs()),
 }
 
 HEALTHY: dict[str, Callable[[], Any]] = {
     "deep, with ELU": lambda: Run(stack(nn.ELU(), 1.2), *blobs(), lr=1e-3),
     "deep, with leaky ReLU": lambda: Run(stack(nn.LeakyReLU(), 1.4), *blobs(), lr=1e-3),
     "deep, with GELU": lambda: Run(stack(nn.GELU(), 1.5), *blobs(), lr=1e-3),
+    "deep, with sines": lambda: Run(stack(Sine(), 1.4), *blobs()),
     "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
 }
 
@@ -62,3 +69,16 @@ def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])
+
+
+def test_a_deep_network_whose_loss_is_not_seen_is_no_error_of_ours(findings: Callable) -> None:
+    def train() -> None:
+        net, (x, _) = stack(Sine(), 3.0), blobs()
+        rule = torch.optim.SGD(net.parameters(), lr=1e-3)
+        for batch in x.split(20):
+            rule.zero_grad()
+            out = net(batch)
+            out.backward(torch.ones_like(out))
+            rule.step()
+
+    assert [f.code for f in findings(train)] == ["non-finite"]
