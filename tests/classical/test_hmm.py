@@ -152,6 +152,7 @@ def test_a_transition_that_never_happens_stays_so() -> None:
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
+@torch.no_grad()
 def test_equal_to_hmmlearn() -> None:
     hmm = pytest.importorskip("hmmlearn.hmm", reason="hmmlearn is not installed (pip install carousel-nn[recipes])")
     rng = np.random.default_rng(0)

@@ -118,7 +118,7 @@ class LinearGaussian(nn.Module):
         seen = ~x.isnan()
         mean = self.initial_mean.expand(x.shape[1], -1)
         covariance = self.initial_covariance.expand(x.shape[1], -1, -1)
-        found: list[tuple[Tensor, ...]] = []
+        found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         total = x.new_zeros(x.shape[1])
         for t, (now, there) in enumerate(zip(torch.where(seen, x, torch.zeros_like(x)), seen, strict=True)):
             if t:
@@ -128,7 +128,8 @@ class LinearGaussian(nn.Module):
             mean, covariance, gained = self._see(now, there, mean, covariance)
             total = total + gained
             found.append((mean, covariance, *before))
-        return Filtered(*map(torch.stack, zip(*found, strict=True)), total)
+        means, covariances, before, before_covariances = (torch.stack(of) for of in zip(*found, strict=True))
+        return Filtered(means, covariances, before, before_covariances, total)
 
     def smooth(self, x: Tensor) -> Smoothed:
         r"""The smoother of Rauch, Tung and Striebel, backward through what the filter found.
