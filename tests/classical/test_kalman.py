@@ -53,6 +53,7 @@ def given(mean: Tensor, covariance: Tensor, count: int, x: Tensor) -> tuple[Tens
 
 @pytest.mark.parametrize(("states", "size", "steps"), [(1, 1, 1), (2, 1, 4), (3, 2, 5), (1, 3, 3)])
 @pytest.mark.parametrize("missing", [False, True])
+@torch.no_grad()
 def test_equal_to_the_joint_distribution(states: int, size: int, steps: int, missing: bool) -> None:
     model = random_(states, size)
     x = torch.randn(steps, 2, size, dtype=torch.float64)
@@ -98,6 +99,7 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(likelihood, tuple(model.parameters()))
 
 
+@torch.no_grad()
 def test_a_state_without_noise() -> None:
     """A constant seen n times: its variance is 1 / (1 + n)."""
     model = LinearGaussian(1, 1).double()
@@ -110,6 +112,7 @@ def test_a_state_without_noise() -> None:
 
 
 @pytest.mark.parametrize("missing", [False, True])
+@torch.no_grad()
 def test_expectation_maximization_never_falls(missing: bool) -> None:
     true = random_(2, 3, seed=3)
     x, _ = true.sample(120, 4, torch.Generator().manual_seed(0))
@@ -122,6 +125,7 @@ def test_expectation_maximization_never_falls(missing: bool) -> None:
     assert course[-1] > float(true.filter(x).log_likelihood.sum())
 
 
+@torch.no_grad()
 def test_single_precision_stays_positive() -> None:
     model = LinearGaussian(4, 1)
     with torch.no_grad():
