@@ -110,7 +110,7 @@ LIKE = {
 }
 
 
-QUICK = ("stdin", "excepthook", "signal handler", "compiled and transformed")
+QUICK = ("signal handler", "compiled and transformed")
 """Each takes two processes that import PyTorch: the others are left to the slow tier."""
 
 

@@ -61,7 +61,9 @@ def doctor(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return python(folder, "-m", "carousel", "doctor", *arguments)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "ending", [e if e in ("well", "error", "interrupt") else pytest.param(e, marks=pytest.mark.slow) for e in ENDINGS]
+)
 def test_as_without(tmp_path: Path, ending: str) -> None:
     text, code = ENDINGS[ending]
     (tmp_path / "train.py").write_text(SCRIPT + text)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carousel.doctor.recorder import Recorder
-from carousel.doctor.tape import Tape
+from carousel.doctor.tape import Call, Tape
+from carousel.doctor.through_time import LAYERS, _packed, is_packed, of_tape
 from carousel.doctor.watch import Watch
 
 
@@ -168,6 +169,34 @@ def test_a_step_is_done_again_to_the_bit(kind: str) -> None:
     assert recorder.why_not is None
     assert [tape.step for tape in recorder.tapes] == [0, 1, 2, 3]
     assert_replays(recorder, keep, held)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_packed_sequences_step_by_step(kind: str) -> None:
+    torch.manual_seed(0)
+    rnn: nn.RNNBase = getattr(nn, kind)(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    rule = torch.optim.SGD(rnn.parameters(), lr=0.1)
+    given = nn.utils.rnn.pack_padded_sequence(torch.randn(6, 7, 3), torch.tensor([7, 5, 5, 2, 1, 1]), batch_first=True)
+
+    def train() -> None:
+        for _ in range(2):
+            rule.zero_grad()
+            rnn(given)[0].data.square().mean().backward()
+            rule.step()
+
+    tape = record(train)[0].tapes[-1]
+    (call,) = (call for call in tape.calls if call.name in LAYERS)
+
+    def change(at: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if at is call:
+            assert is_packed(args)
+            for ours, theirs in zip(_packed(at.name, *args)[0], at.function(*args, **keywords), strict=True):
+                assert torch.allclose(ours, theirs, atol=1e-6)
+
+    tape.replay(backward=False, change=change)
+    found = of_tape(tape)
+    assert found is not None
+    assert len(found.last) == 7
 
 
 def test_accumulation_clipping_and_metrics() -> None:

@@ -83,16 +83,23 @@ def test_more_than_the_run_has(scripts: Scripts) -> None:
     ("loop", "printed", "words"),
     [
         ("for k in range(30): update(k)", ["update 10"], ""),
-        ("for k in range(30):\n try: update(k)\n except Exception: print('caught')", ["update 10"], ""),
-        (
+        pytest.param(
+            "for k in range(30):\n try: update(k)\n except Exception: print('caught')",
+            ["update 10"],
+            "",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "try:\n for k in range(30): update(k)\nfinally:\n net(torch.randn(2, 4)); rule.zero_grad(); print('clean')",
             ["update 10", "clean"],
             "",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "for k in range(30):\n rule.zero_grad()\n try: update(k)\n except: print('caught')",
             ["update 10", "caught"],
             "",
+            marks=pytest.mark.slow,
         ),
         (
             "for k in range(30):\n try: update(k)\n except: print('caught')\nprint('end')",

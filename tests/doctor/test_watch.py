@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from carousel.doctor.record import ALWAYS, Record
 from carousel.doctor.watch import Watch
+
+from .planted import Run, blobs, mlp
 
 
 class Told:
@@ -94,3 +97,33 @@ def test_a_mode_of_the_script_does_not_see_the_looks() -> None:
     alone = calls()
     with Watch(Record()):
         assert calls() == alone
+
+
+def test_it_changes_nothing(findings: Callable) -> None:
+    def trained(watch: bool) -> list[Tensor]:
+        torch.manual_seed(3)
+        run = Run(mlp(nn.Dropout(0.5), nn.BatchNorm1d(32), nn.ReLU()), *blobs(), dev=blobs(100))
+        if watch:
+            with Watch(Record()):
+                run()
+        else:
+            run()
+        return [*run.net.state_dict().values(), torch.rand(3)]
+
+    before = [getattr(owner, name) for owner, name in ((F, "relu"), (torch, "tanh"), (Tensor, "sigmoid"))]
+    assert all(torch.equal(a, b) for a, b in zip(trained(True), trained(False), strict=True))
+    assert before == [getattr(owner, name) for owner, name in ((F, "relu"), (torch, "tanh"), (Tensor, "sigmoid"))]
+    assert "relu" not in vars(Tensor)
+
+
+@pytest.mark.parametrize("phi", [nn.ELU(), nn.GELU(), nn.LeakyReLU(), nn.SELU(), nn.SiLU(), nn.Softplus(), nn.Mish()])
+def test_other_activations_are_seen_by_their_sizes(phi: nn.Module) -> None:
+    record = Record()
+    with Watch(record):
+        Run(mlp(phi), *blobs(), epochs=1)()
+    (seen,) = record.activations.values()
+    assert seen.kind.replace("_", "") == type(phi).__name__.lower()
+    assert seen.sizes
+    assert seen.first
+    assert (seen.alive, seen.limits, seen.idle) == ([], [], None)
+    assert record.place_of(seen) == "Sequential.1"

@@ -5,6 +5,7 @@ They are known by the numbers of a few parameters, which differ from what they w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -23,9 +24,12 @@ class ByHand:
 
     Attributes:
         off: an optimizer makes updates.
+        scales: of the matrices in the first backward pass, sizes and root mean square over sqrt(2 / inputs); which of
+            the sizes is that of the inputs is not known, and the smaller one is taken.
     """
 
     off: bool = False
+    scales: list[tuple[tuple[int, ...], float]] = field(default_factory=list)
     _leaves: list[Tensor] = field(default_factory=list)
     _waits: list[tuple[Tensor, int, Tensor]] = field(default_factory=list)
 
@@ -36,6 +40,7 @@ class ByHand:
         if not self._leaves:
             nodes = reached([root.grad_fn for root in roots if root.grad_fn is not None])
             leaves = sorted((node.variable for node in nodes if hasattr(node, "variable")), key=id)
+            self.scales = [(tuple(p.shape), _scale(p)) for p in leaves if p.ndim == 2 and p.numel()]
             self._leaves = leaves[:: -(-len(leaves) // LOOKED_AT)] if leaves else []
         self._waits = [(p, p._version, some(p)) for p in self._leaves]
 
@@ -47,3 +52,7 @@ class ByHand:
         if changed:
             self._waits = []
         return changed
+
+
+def _scale(p: Tensor) -> float:
+    return float(p.detach().float().square().mean().sqrt()) * math.sqrt(min(p.shape) / 2)

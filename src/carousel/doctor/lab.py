@@ -38,6 +38,9 @@ LEAST_TAPES = 8
 SHARE, SECONDS = 0.3, 2.0
 """Of the time of the run, that all experiments together may take by default, and seconds beside it."""
 
+CONFIRMING = 3.0
+"""Seconds for an experiment that confirms what another has shown to be likely."""
+
 LADDERS = ((10.0, 100.0, 1000.0), (0.1, 0.01))
 """Factors of the learning rate; the next is tried where the one before was not worse."""
 
@@ -258,8 +261,8 @@ class Lab:
         return self.ask("learning_rates", functools.partial(learning_rates, self))
 
     def long_trial(self, factor: float, updates: int) -> float | None:
-        """A trial of more updates."""
-        return self.ask("longer", lambda in_time: self.trial(in_time, factor=factor, updates=updates))
+        """A trial of more updates, where a shorter one has done far better than the run."""
+        return self.ask("longer", lambda in_time: self.trial(in_time, factor=factor, updates=updates), more=CONFIRMING)
 
     def reliance(self) -> Reliance | None:
         """Whether the network, as it is at the end, makes use of its inputs."""
@@ -280,26 +283,29 @@ class Lab:
 
         return self.ask("reliance", work)
 
-    def ask(self, name: str, work: Callable[[Callable[[], bool]], T], share: float = 1.0) -> T | None:
+    def ask(
+        self, name: str, work: Callable[[Callable[[], bool]], T], share: float = 1.0, more: float = 0.0
+    ) -> T | None:
         """Let `work` be done in a copy of the process, once; None where it cannot be.
 
         Args:
             name: of the result.
             work: is told whether there is time left.
             share: of the time left for all experiments, that this one has.
+            more: seconds beside it, for one that is only made where others have shown that something is wrong.
         """
         if name not in self._known:
             if self.paused:
                 return None
-            self._known[name] = self._done(name, work, share)
+            self._known[name] = self._done(name, work, share, more)
         return self._known[name]
 
     def found(self, name: str) -> Any:
         """What came of an experiment, None if it was not made."""
         return self._known.get(name)
 
-    def _done(self, name: str, work: Work, share: float) -> Any:
-        left = share * (self.share * (self._ended - self._began) + self.seconds - self._spent)
+    def _done(self, name: str, work: Work, share: float, more: float) -> Any:
+        left = more + share * max(0.0, self.share * (self._ended - self._began) + self.seconds - self._spent)
         if self.why_not is not None or left <= 0:
             return None
         if self._beside is not None and name in self._is_beside and self.peak == self._begun_with:
@@ -331,6 +337,11 @@ class Lab:
                 p.copy_(before)
                 p.grad = None
         self.optimizer.load_state_dict(copy.deepcopy(self._state))
+        self.set_rates(factor)
+
+    def set_rates(self, factor: float = 1.0) -> None:
+        """The peak learning rates, times a factor."""
+        assert self.optimizer is not None
         for group, rate in zip(self.optimizer.param_groups, self.peak, strict=False):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(factor * rate)
@@ -344,7 +355,7 @@ class Lab:
         factor: float = 1.0,
         change: Change | None = None,
         updates: int = UPDATES,
-        scales: Mapping[int, float] | None = None,
+        starts: Mapping[int, Tensor] | None = None,
     ) -> float | None:
         """Train from the start with something changed; the loss on held-out batches, None when time runs out.
 
@@ -353,13 +364,13 @@ class Lab:
             factor: of the learning rate.
             change: other results of some calls.
             updates: how many.
-            scales: by `id` of a parameter, a factor of its values at the start.
+            starts: by `id` of a parameter, other values for its start.
         """
         assert self.optimizer is not None
         self.restore(factor)
         with torch.no_grad():
-            for p, _ in self.weights:
-                p.mul_((scales or {}).get(id(p), 1.0))
+            for p, start in self.weights:
+                p.copy_((starts or {}).get(id(p), start))
         tapes = self.training_tapes
         for number in range(updates):
             if not in_time():
@@ -428,7 +439,7 @@ def learning_rates(lab: Lab, in_time: Callable[[], bool]) -> LearningRates:
     lab.restore()
     start, after = lab.held_out_loss(), dict[float, float]()
     for ladder in ((1.0,), *LADDERS):
-        if ladder[0] > 1 and after.get(1.0, start) > start:  # still larger ones do no better
+        if ladder[0] > 1 and after.get(1.0, start) > start + MEANINGFUL * abs(start):  # still larger ones do no better
             continue
         best = after.get(1.0, math.inf)
         for factor in ladder:

@@ -14,7 +14,7 @@ from .recorder import DIFFERENCES
 from .tape import Call, Slot, Tape
 from .watch import LOSSES
 
-__all__ = ["Pairs", "pairs", "plain_network", "target_of", "targets", "variance"]
+__all__ = ["EXACT", "Pairs", "pairs", "plain_network", "target_of", "targets", "variance"]
 
 UNITS = 128
 UPDATES = 300

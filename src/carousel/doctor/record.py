@@ -19,30 +19,24 @@ from torch import Tensor, nn
 from .answers import Answers
 from .by_hand import ByHand
 from .compared import Compared
-from .graphs import Graphs, makers, squashings
+from .criteria import Criteria, is_mean, looked_at, plain_mean
+from .finiteness import Finiteness, tensors_of
+from .graphs import Graphs
 from .lab import Lab
 from .lines import line
-from .recorder import makes_table
 from .samples import Samples
 from .seen import (
     ActivationSeen,
-    Labels,
+    DropoutSeen,
     LayerGradient,
-    LossCalls,
     ModuleSeen,
-    NonFinite,
     ParameterSeen,
     Updates,
     see_all,
 )
+from .strays import Strays
 
 __all__ = ["MOST_CALLS", "Record"]
-
-CHANCE = ("cross_entropy", "nll_loss")
-"""Losses whose value is ln K where nothing is known."""
-
-SQUASHING = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "binary_cross_entropy")
-"""Losses of probabilities made by a sigmoid: their own or, of the last, one in front of it."""
 
 ALWAYS, COUNTED = 24, 1000
 """Updates that are looked into, and counted, one by one; behind them half of them, then a quarter …"""
@@ -68,20 +62,21 @@ class Record:
         backwards: backward passes so far.
         losses: (step, value) of the scalars that `backward` began from, where looked at.
         modules: called modules in the order of their first call.
-        loss_calls: by kind.
-        labels: by kind of loss.
-        evaluations: by kind of loss: (step, mean of the values, samples) of the calls without gradients between two
-            updates.
+        criteria: what the loss functions were given.
         updates: by optimizer, how many of its updates were made of fresh gradients, and how many of gradients that were
             added to those of its update before.
         dropped: how many times `zero_grad` was called.
+        optimizers: how many were made.
         activations: by module, kind and number of the call in it.
+        dropouts: by module and kind, those that no mode turns off.
         samples: the rows that were trained on and evaluated.
         answers: how answers and targets agree.
         comparisons: the same of evaluations that compare labels by `==`.
         graphs: whether graphs of backward passes grow into each other.
+        strays: what is trained with and is no parameter of any module.
+        by_hand: updates without an optimizer.
         layers: the gradients of weight matrices and kernels, in the order of their calls.
-        non_finite: the first one.
+        finiteness: the first number that is none.
         error: what ended the script.
         lab: for experiments, if they are wanted.
     """
@@ -90,20 +85,22 @@ class Record:
     backwards: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
     modules: list[ModuleSeen] = field(default_factory=list)
-    loss_calls: dict[str, LossCalls] = field(default_factory=dict)
-    labels: dict[str, Labels] = field(default_factory=dict)
-    evaluations: dict[str, list[tuple[int, float, int]]] = field(default_factory=dict)
-    trained: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """By kind of loss: (step, value) of the counted calls with gradients wanted."""
+    criteria: Criteria = field(default_factory=Criteria)
     updates: dict[int, Updates] = field(default_factory=dict)
     dropped: int = 0
+    optimizers: int = 0
+    emptied: int = 0
+    """Of the looked-into updates, how many came when `zero_grad` had dropped the gradients that were just made."""
     activations: dict[tuple[int, str, int], ActivationSeen] = field(default_factory=dict)
+    dropouts: dict[tuple[int, str], DropoutSeen] = field(default_factory=dict)
     layers: dict[int, LayerGradient] = field(default_factory=dict)
     samples: Samples = field(default_factory=Samples)
     answers: Answers = field(default_factory=Answers)
     comparisons: Compared = field(default_factory=Compared)
     graphs: Graphs = field(default_factory=Graphs)
-    non_finite: NonFinite | None = None
+    strays: Strays = field(default_factory=Strays)
+    by_hand: ByHand = field(default_factory=ByHand)
+    finiteness: Finiteness = field(default_factory=Finiteness)
     error: BaseException | None = None
     lab: Lab | None = None
     counted: int = COUNTED
@@ -116,15 +113,15 @@ class Record:
     _evaluated_on: int = 0
     _inside: list[tuple[nn.Module, dict[str, int]]] = field(default_factory=list)
     _outside: dict[str, int] = field(default_factory=dict)
-    _by_hand: ByHand = field(default_factory=ByHand)
     _parameters: dict[int, ParameterSeen] = field(default_factory=dict)
+    _loaded: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
     _before: tuple[list[Tensor], list[Tensor]] = field(default_factory=lambda: ([], []))
     _owned: list[tuple[str, str, nn.Module, nn.Parameter, ParameterSeen]] = field(default_factory=list)
     _owned_at: tuple[int, int] = (0, 0)
-    _made: list[tuple[nn.Module, tuple[Any, ...], Any]] = field(default_factory=list)
     _small: dict[Any, list[tuple[ActivationSeen, Tensor]]] = field(default_factory=dict)
     _in_backward: bool = False
-    _graded: dict[Any, bool] = field(default_factory=dict)
+    _fresh: bool = False
+    _late: bool = False
 
     def __post_init__(self) -> None:
         self.looks = self.counts = True
@@ -142,7 +139,7 @@ class Record:
 
     def enter(self, module: nn.Module, learning: bool) -> bool:
         """Remember that what follows is inside it."""
-        if not self._inside and self._by_hand.moved():
+        if not self._inside and self.by_hand.moved():
             self._updated()
         seen = self._modules.get(id(module))
         if seen is None or seen.reference() is not module:
@@ -151,6 +148,7 @@ class Record:
             seen.outermost = not self._inside
             seen.trainable = all(p.requires_grad for p in module.parameters(recurse=False))
             seen.bare = next(module.parameters(), None) is None
+            seen.own = type(module).__module__.startswith("torch.nn")
             self._modules[id(module)] = seen
             self.modules.append(seen)
         self._inside.append((module, {}))
@@ -159,7 +157,7 @@ class Record:
     def activation(self, kind: str, output: Tensor) -> None:
         """Look at the output."""
         if not self._inside:
-            if self._by_hand.moved():
+            if self.by_hand.moved():
                 self._updated()
             if not output.requires_grad:
                 return
@@ -178,6 +176,28 @@ class Record:
         else:  # as a copy: the script may write to it
             self._small.setdefault((kind, output.shape), []).append((seen, output.detach().clone()))
 
+    def dropout(self, kind: str, drops: bool, told: bool, learning: bool) -> None:
+        """See whether it follows the mode of the module around it.
+
+        A layer does; if it is made in the call, it is always in training mode. PyTorch's own modules tell by the share.
+        """
+        around = [module for module, _ in self._inside[-2:]]
+        if around and isinstance(around[-1], nn.modules.dropout._DropoutNd):
+            layer = self._modules[id(around.pop())]
+            if not around or not drops or around[-1].training or layer.learning + layer.evaluating:
+                return
+            kind, told = "made", False
+        if not around:
+            return
+        seen = self._modules[id(around[-1])]
+        if told or seen.own:
+            seen.noisy = seen.noisy or ("dropout" if drops == around[-1].training else None)
+        elif not learning or (not around[-1].training and seen.last_in_training >= 0):
+            key = seen.number, kind
+            if key not in self.dropouts:
+                self.dropouts[key] = DropoutSeen(kind, seen, line())
+            self.dropouts[key].evaluating += 1
+
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Count it, in its mode."""
         while self._inside and self._inside.pop()[0] is not module:  # a call that ended in an error was never left
@@ -188,14 +208,14 @@ class Record:
         seen = self._modules.get(id(module))
         if seen is None:
             return
-        wants = output.requires_grad if isinstance(output, Tensor) else any(t.requires_grad for t in _tensors(output))
+        wants = output.requires_grad if isinstance(output, Tensor) else any(t.requires_grad for t in tensors_of(output))
         if wants:
             seen.learning += 1
             seen.learning_in_eval += not module.training
             if module.training:
                 seen.last_in_training = self.steps
-            if self.looks and not self._in_backward and self.non_finite is None:
-                self._made.append((module, args, output))
+            if self.looks and not self._in_backward:
+                self.finiteness.outputs.append((module, args, output))
         else:
             seen.evaluating += 1
             if seen.outermost and args:
@@ -210,94 +230,34 @@ class Record:
         if not isinstance(given, Tensor) or not isinstance(target, Tensor):
             return
         if not given.requires_grad:
-            self._evaluated(kind, keywords, value, given.shape[0] if given.ndim else 1)
+            self.criteria.evaluated(kind, keywords, value, given.shape[0] if given.ndim else 1, self.steps)
             if not self.samples.evaluates_training_data:
-                self.answers.evaluated(kind, given, target, _plain_mean(args, keywords, value), self.steps)
+                self.answers.evaluated(kind, given, target, plain_mean(args, keywords, value), self.steps)
             return
         self.samples.lost(kind, given, target, self.looks)
         if self.counts:
             self.answers.trained(kind, given, target, self.steps)
-            self._labelled(kind, given.detach(), target, args, keywords)
-            if isinstance(value, Tensor) and value.numel() == 1 and _reduction(keywords) == "mean":
-                self.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
-        calls = self.loss_calls.get(kind)
-        if calls is None:
-            calls = self.loss_calls[kind] = LossCalls(kind, line=line())
-        calls.count += 1
-        if given.ndim != target.ndim and makes_table(given, target):
-            calls.table = tuple(given.shape), tuple(target.shape)
-        if (
-            kind == "poisson_nll_loss"
-            and self.looks
-            and (args[2] if len(args) > 2 else keywords.get("log_input", True))
-        ):
-            calls.looked += 1
-            calls.positive += bool((given >= 0).all())
-            calls.maker = calls.maker or next((name for name in makers(given) if name != "Add"), "")
-            return
-        if self.looks and kind in SQUASHING:
-            calls.traced += 1
-            calls.squashed += squashings(given) > (kind == "binary_cross_entropy")
-        if not self.looks or given.ndim < 2 or not given.is_floating_point():
-            return
-        rows = given.detach().movedim(1, -1).float()
-        calls.classes = rows.shape[-1]
-        calls.looked += 1
-        calls.columns += calls.classes == 1
-        if calls.classes > 1:
-            calls.probabilities += bool((rows >= 0).all()) and _is_one(rows.sum(-1))
-            calls.log_probabilities += _is_one(rows.exp().sum(-1))
+            self.criteria.counted(kind, given, target, args, keywords, self.steps)
+            if is_mean(value, keywords):
+                self.criteria.trained.setdefault(kind, []).append((self.steps, float(value.detach())))
+        calls = self.criteria.called(kind, given, target)
+        if self.looks:
+            looked_at(calls, given, target, args, keywords, value)
 
     def compared(self, one: Tensor, other: Tensor) -> None:
         """It may be an evaluation."""
         if not self.samples.evaluates_training_data:
             self.comparisons.compared(one, other, self.steps)
 
-    def _evaluated(self, kind: str, keywords: dict[str, Any], value: Any, samples: int) -> None:
-        """Join the calls between two updates to one evaluation."""
-        how = _reduction(keywords)
-        if not isinstance(value, Tensor) or value.numel() != 1 or how == "none":
-            return
-        mean = float(value.detach()) / (samples if how == "sum" else 1)
-        of = self.evaluations.setdefault(kind, [])
-        if of and of[-1][0] == self.steps:
-            _, before, count = of.pop()
-            mean, samples = (before * count + mean * samples) / (count + samples), count + samples
-        of.append((self.steps, mean, samples))
-
-    def _labelled(
-        self, kind: str, scores: Tensor, target: Tensor, args: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> None:
-        """Count the classes and those that were recognized, where the targets are classes."""
-        if kind in CHANCE and not target.is_floating_point() and scores.ndim > 1:
-            classes, answer = scores.shape[1], scores.argmax(1)
-            weights = keywords.get("weight", args[2] if len(args) > 2 else None)
-        elif kind.startswith("binary_cross_entropy") and scores.shape == target.shape:
-            if self._is_graded(kind, target):
-                return
-            classes, answer = 2, scores > (0.0 if kind.endswith("logits") else 0.5)
-            weights = keywords.get("pos_weight", keywords.get("weight"))
-        else:
-            return
-        of = self.labels.get(kind)
-        if of is None:
-            of = self.labels[kind] = Labels()
-        of.weighted = of.weighted or weights is not None
-        of.add(self.steps, target, answer, classes)
-
-    def _is_graded(self, kind: str, target: Tensor) -> bool:
-        """Targets of a binary loss that are no labels, as the pixels of an image; of one shape, told by the first."""
-        key = kind, target.shape[1:]
-        if key not in self._graded:
-            self._graded[key] = not bool(((target == 0) | (target == 1)).all())
-        return self._graded[key]
-
     def before_backward(self, roots: tuple[Tensor, ...], how: str, retain: bool) -> None:
         """See whose gradients of the update before are gone."""
-        if self._by_hand.moved():
+        if self.by_hand.moved():
             self._updated()
         self._outside.clear()
         self.graphs.before_backward(roots, retain, how == "plain")
+        if self.looked and how == "plain":  # the parameters are known
+            inputs = (t for _, args, _ in self.finiteness.outputs for t in tensors_of(args))
+            self.strays.before_backward(roots, self._parameters, inputs, self._alive)
         for of in self.updates.values():
             if of.used and not any(map(_has_gradient, of.held)):
                 of.used = False
@@ -305,39 +265,54 @@ class Record:
             if self.counts and root.numel() == 1:
                 value = float(root.detach())
                 self.losses.append((self.steps, value))
-                if not math.isfinite(value) and self.non_finite is None:
-                    self._find_non_finite()
-                    self.non_finite = self.non_finite or NonFinite(self.steps, "the loss", f"is {value}")
-        self._made.clear()
+                if not math.isfinite(value) and self.finiteness.first is None:
+                    self.finiteness.loss(value, self.steps, self._name_of)
+        self.finiteness.outputs.clear()
         self._in_backward = True
 
     def after_backward(self, roots: tuple[Tensor, ...]) -> None:
         """Count it."""
-        self._in_backward = False
+        self._in_backward, self._fresh, self._late = False, True, False
         self.backwards += 1
-        self._by_hand.after_backward(roots)
+        self.by_hand.after_backward(roots)
+
+    def made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Count it."""
+        self.optimizers += 1
+
+    def loaded(self, module: nn.Module) -> None:
+        """Its parameters may be meant to stay."""
+        self._loaded |= {id(p): weakref.ref(p) for p in module.parameters()}
+
+    def asked(self, inputs: tuple[Tensor, ...]) -> None:
+        """They are no parameters."""
+        self.strays.asked(inputs)
 
     def zero_grad(self) -> None:
         """Count it."""
         self.dropped += 1
+        self._late = self._fresh
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """See which parameters have a gradient, and how large it is."""
-        if not self._by_hand.off:
-            self._by_hand = ByHand(off=True)
+        if not self.by_hand.off:
+            self.by_hand = ByHand(off=True)
         held = [p for group in optimizer.param_groups for p in group["params"]]
         of = self.updates.get(id(optimizer))
         if of is None:
             of = self.updates[id(optimizer)] = Updates(type(optimizer).__name__, line=line())
         of.held = held
-        if of.used:
+        if of.used and self.backwards > of.backwards:
             of.carried += 1
-        else:
+        elif not of.used:
             of.fresh += 1
+        of.backwards = self.backwards
         if not self.looks:
             return
         self.looked += 1
+        self.emptied += self._late and not any(map(_has_gradient, held))
         self._name()
+        of.pushed = of.pushed or any(p.grad is not None for p in held)
         weights, others = list[Tensor](), list[tuple[str, Tensor]]()
         for name, owner, module, p, seen in self._named():
             seen.wanted = p.requires_grad
@@ -356,8 +331,8 @@ class Record:
                 others.append((name, p.grad))
         self._measure(weights)
         for (name, gradient), length in zip(others, _norms([g for _, g in others]), strict=True):
-            if self.non_finite is None and not math.isfinite(length):
-                self._grew(name, gradient)
+            if not math.isfinite(length) and self.finiteness.first is None:
+                self.finiteness.gradient(gradient, self.steps, name)
         for p in held:
             if id(p) in self._parameters:
                 self._parameters[id(p)].held = True
@@ -378,13 +353,8 @@ class Record:
         for p, g, w in zip(weights, _norms(gradients), _norms(weights), strict=True):
             layer, root = self.layers[id(p)], math.sqrt(max(1, p.numel()))
             layer.sizes.append((self.steps, g / root, w / root))
-            if not math.isfinite(g) and self.non_finite is None and p.grad is not None:
-                self._grew(layer.name, p.grad)
-
-    def _grew(self, name: str, gradient: Tensor) -> None:
-        """A sum of it is no number; of very large ones that need not mean that one of them is none."""
-        if not _is_finite(gradient):
-            self.non_finite = NonFinite(self.steps, f"the gradient of {name}", _what(gradient))
+            if not math.isfinite(g) and self.finiteness.first is None and p.grad is not None:
+                self.finiteness.gradient(p.grad, self.steps, layer.name)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Count it, and see how far the weights have moved."""
@@ -397,13 +367,15 @@ class Record:
                 layer.changes.append((step, change / max(size * math.sqrt(max(1, p.numel())), 1e-12)))
             self._before = [], []
         self._updated()
+        self._fresh = self._late = False
         self.updates[id(optimizer)].used = True
 
     def _updated(self) -> None:
         for of in self._small.values():
             see_all(self.steps, of)
         self._small.clear()
-        self._made.clear()
+        self.finiteness.outputs.clear()
+        self._evaluated_on = 0
         self.steps += 1
         self.looks, self.counts = self._falls_due(ALWAYS), self._falls_due(self.counted)
         self.samples.updated()
@@ -418,6 +390,9 @@ class Record:
     def named(self) -> list[tuple[Tensor, ParameterSeen]]:
         """The parameters that there are still, with what was seen of them."""
         return [(p, seen) for _, _, _, p, seen in self._owned]
+
+    def _alive(self) -> list[nn.Module]:
+        return [m for seen in self.modules if (m := seen.reference()) is not None]
 
     def roots(self) -> list[nn.Module]:
         """The called modules that no other called module contains."""
@@ -445,16 +420,19 @@ class Record:
         last = statistics.median(values[-max(5, len(values) // 10) :]) if values else math.inf
         return last if math.isfinite(last) else math.inf
 
+    def lowest_loss(self) -> float:
+        """The lowest median of a tenth of the run, infinite where there is none."""
+        values = [value for _, value in self.course()]
+        size = max(5, len(values) // 10)
+        medians = [statistics.median(values[i : i + size]) for i in range(0, len(values) - size + 1, size)]
+        return min([m for m in medians if math.isfinite(m)], default=math.inf)
+
     def has_learned(self) -> bool:
         """The loss is positive, and less than a twentieth of what it was in the first ten updates, or of chance."""
-        if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.labels.values()):
+        if self.prior_suffices and any(0 <= self.last_loss() < of.entropy() for of in self.criteria.labels.values()):
             return True
         first = [value for _, value in self.course()[:10]]
-        for kind, calls in self.loss_calls.items():
-            if kind in CHANCE and calls.classes > 1:
-                first.append(math.log(calls.classes))
-            elif kind.startswith("binary_cross_entropy"):
-                first.append(math.log(2))
+        first += self.criteria.chance()
         return bool(first) and 0 <= self.last_loss() < 0.05 * min(first)
 
     def depth_ratio(self, since: int, until: int) -> float | None:
@@ -500,59 +478,25 @@ class Record:
                     for own, p in module.named_parameters(recurse=False):
                         name = ".".join([owner, *([path] if path else []), own])
                         seen = ParameterSeen(name, owner, tuple(p.shape), p.requires_grad)
+                        seen.loaded = id(p) in self._loaded and self._loaded[id(p)]() is p
                         self._owned.append((name, owner, module, p, self._parameters.setdefault(id(p), seen)))
         return self._owned
 
-    def _find_non_finite(self) -> None:
-        """The first module of the step that made what is no number out of numbers."""
-        for module, args, output in self._made:
-            bad = _first_bad(output)
-            if bad is None:
-                continue
-            own = [p for p in module.parameters(recurse=False) if not _is_finite(p)]
-            self._name()
-            where = self._modules[id(module)].name
-            if _first_bad(args) is not None:
-                self.non_finite = NonFinite(self.steps, f"the input of {where}", _what(bad))
-            elif own:
-                self.non_finite = NonFinite(self.steps, f"the weights of {where}", _what(own[0]))
-            else:
-                self.non_finite = NonFinite(self.steps, f"the output of {where}", _what(bad))
-            return
-
-
-def _first_bad(value: Any) -> Tensor | None:
-    return next((t for t in _tensors(value) if t.is_floating_point() and not _is_finite(t)), None)
+    def _name_of(self, module: nn.Module) -> str:
+        self._name()
+        return self._modules[id(module)].name
 
 
 def _noise(module: nn.Module) -> str | None:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return "batch norm"
-    return "dropout" if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 else None
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+    between = isinstance(module, nn.RNNBase) and module.num_layers > 1 and module.dropout > 0
+    return "dropout" if between or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0) else None
 
 
 def _has_gradient(p: Tensor) -> bool:
     g = p.grad
     return g is not None and bool((g._values() if g.is_sparse else g).count_nonzero())
-
-
-def _reduction(keywords: dict[str, Any]) -> str:
-    return keywords.get("reduction", "mean")
-
-
-def _plain_mean(args: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> float | None:
-    """The value of a loss, if it is the mean over samples that all count the same."""
-    changed = any(keywords.get(name) is not None for name in ("weight", "pos_weight")) or len(args) > 2
-    same = not changed and not keywords.get("label_smoothing") and _reduction(keywords) == "mean"
-    return float(value) if same and isinstance(value, Tensor) and value.numel() == 1 else None
 
 
 def _norms(of: list[Tensor]) -> list[float]:
@@ -564,18 +508,3 @@ def _norms(of: list[Tensor]) -> list[float]:
     if len({n.device for n in norms}) > 1:
         norms = [n.cpu() for n in norms]
     return torch.stack(norms).tolist()
-
-
-def _is_finite(t: Tensor) -> bool:
-    return bool((t._values() if t.is_sparse else t).isfinite().all())
-
-
-def _is_one(sums: Tensor) -> bool:
-    return bool(((sums - 1).abs() < 1e-3).all())
-
-
-def _what(t: Tensor) -> str:
-    nan, count = int(t.isnan().sum()), t.numel()
-    infinite = int(t.isinf().sum())
-    parts = [f"{n} of {count} are {word}" for n, word in ((nan, "NaN"), (infinite, "infinite")) if n]
-    return " and ".join(parts)

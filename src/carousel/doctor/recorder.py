@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .lines import line
-from .tape import MOVING, RECURRENT, Backward, Call, Custom, Shaping, Slot, Tape, mapped, slots_in, tensors_in, version
+from .tape import MOVING, RECURRENT, Backward, Call, Custom, Shaping, Slot, Tape, mapped, slots_in, version
 
 __all__ = ["DIFFERENCES", "Broadcast", "Recorder", "makes_table"]
 
@@ -48,6 +48,10 @@ class Broadcast:
 
 CALLS, TIMES = 200_000, 4
 """Of a step while it is recorded: calls, and the memory of its tensors over that of the tapes."""
+
+
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device})
+"""Types of arguments that hold no tensor."""
 
 
 class Recorder(TorchFunctionMode):
@@ -110,6 +114,7 @@ class Recorder(TorchFunctionMode):
         if not self._on:
             return
         self._on = False
+        self._leave()
         if not self._values:
             self._give_up("an update makes its gradients inside of step()")
             return
@@ -157,13 +162,17 @@ class Recorder(TorchFunctionMode):
             return function(*args, **keywords)
         self._busy = True  # what it calls in turn is no call of its own
         try:
-            tensors = tensors_in((args, keywords))
-            versions = [version(t) for t in tensors]
+            inputs: list[Slot] = []
+            given = self._marked(args, inputs), self._marked(keywords, inputs) if keywords else {}
+            versions = [version(self._held[slot]) for slot in inputs]
             result = function(*args, **keywords)
             if self._on:
-                written = [t for t, before in zip(tensors, versions, strict=True) if version(t) != before]
                 try:
-                    self._note(function, args, keywords, result, written, wanted)
+                    held = [self._held[slot] for slot in inputs]
+                    written = [t for t, before in zip(held, versions, strict=True) if version(t) != before]
+                    if self.broadcast is None and wanted:
+                        self.broadcast = _broadcast(function, args)
+                    self._note(function, given, inputs, result, written, wanted)
                 except Exception as error:  # ours, and no affair of the script
                     self._give_up(f"a call of {getattr(function, '__name__', function)} could not be noted ({error})")
         finally:
@@ -173,8 +182,8 @@ class Recorder(TorchFunctionMode):
     def _note(
         self,
         function: Callable[..., Any],
-        args: tuple[Any, ...],
-        keywords: dict[str, Any],
+        given: tuple[Any, Any],
+        inputs: list[Slot],
         result: Any,
         written: list[Tensor],
         wanted: bool,
@@ -182,16 +191,15 @@ class Recorder(TorchFunctionMode):
         if torch.is_autocast_enabled("cpu"):
             self._give_up("the step runs under autocast")
             return
-        if self.broadcast is None and wanted:
-            self.broadcast = _broadcast(function, args)
-        given = self._marked(args), self._marked(keywords)
         changed = []
         for t in [*written, *(t._base for t in written if t._base is not None and id(t._base) in self._slots)]:
             before = self._slot(t)
             changed.append((self._new(t), before))
-        made = self._marked(result, new=True)
-        self._entries.append(Call(function, given[0], given[1], made, tuple(changed), wanted))
-        self._size += sum(t.nbytes for t in tensors_in(result))
+        outputs: list[Slot] = []
+        made = self._made(result, outputs)
+        self._size += sum(self._held[slot].nbytes for slot in outputs)
+        outputs += [after for after, _ in changed]
+        self._entries.append(Call(function, *given, made, tuple(changed), wanted, tuple(inputs), tuple(outputs)))
         if len(self._entries) > CALLS or self._size > TIMES * self._memory:
             self._give_up("a step, or an evaluation with gradients, makes too many calls or too large tensors")
 
@@ -207,13 +215,26 @@ class Recorder(TorchFunctionMode):
         slot = self._slots[id(t)] = Slot(len(self._held) - 1)
         return slot
 
-    def _marked(self, value: Any, *, new: bool = False) -> Any:
-        """The value with slots for tensors."""
+    def _marked(self, value: Any, inputs: list[Slot]) -> Any:
+        """The value with slots for tensors, which are added to `inputs`."""
+        kind = type(value)
+        if kind in PLAIN:
+            return value
         if isinstance(value, Tensor):
-            return self._new(value) if new else self._slot(value)
-        if new and not isinstance(value, list | tuple | dict):
-            return None
-        return mapped(value, lambda v: self._marked(v, new=new))
+            slot = self._slot(value)
+            inputs.append(slot)
+            return slot
+        if kind is tuple:
+            return tuple([self._marked(v, inputs) for v in value])
+        return mapped(value, lambda v: self._marked(v, inputs))
+
+    def _made(self, value: Any, outputs: list[Slot]) -> Any:
+        """Of what came out: the same, and None for what is no tensor."""
+        if isinstance(value, Tensor):
+            slot = self._new(value)
+            outputs.append(slot)
+            return slot
+        return mapped(value, lambda v: self._made(v, outputs)) if isinstance(value, list | tuple | dict) else None
 
     # beginning and end
 
@@ -281,9 +302,9 @@ class Recorder(TorchFunctionMode):
         moving = {Slot(n) for n, t in self._given.items() if t.requires_grad and t.is_leaf}
         of_gradients: set[Slot] = set()
         for entry in self._entries:
-            if isinstance(entry, Call) and any(slot in moving for slot in entry.inputs):
+            if isinstance(entry, Call) and not moving.isdisjoint(entry.inputs):
                 moving.update(entry.outputs)
-                if _reads_gradient(entry) or any(slot in of_gradients for slot in entry.inputs):
+                if _reads_gradient(entry) or not of_gradients.isdisjoint(entry.inputs):
                     of_gradients.update(entry.outputs)
         wanted, anew, carried = set[Slot](), set[Slot](), set[Slot]()
         kept: list[Call | Backward] = []
@@ -292,9 +313,9 @@ class Recorder(TorchFunctionMode):
                 wanted.add(entry.root)
                 kept.append(entry)
                 continue
-            used = any(slot in wanted for slot in entry.outputs) and any(slot in moving for slot in entry.outputs)
+            used = not (wanted.isdisjoint(entry.outputs) or moving.isdisjoint(entry.outputs))
             acts = any(before in of_gradients for _, before in entry.changed)
-            made_anew = any(slot in anew for slot in entry.outputs)
+            made_anew = not anew.isdisjoint(entry.outputs)
             if not (used or acts or made_anew):
                 continue
             kept.append(entry)

@@ -1,23 +1,20 @@
-"""What a record holds of one module, parameter, activation, loss or optimizer."""
+"""What a record holds of one module, parameter, activation or optimizer."""
 
 from __future__ import annotations
 
 import math
 import weakref
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 __all__ = [
     "ActivationSeen",
-    "Labels",
+    "DropoutSeen",
     "LayerGradient",
-    "LossCalls",
     "ModuleSeen",
-    "NonFinite",
     "ParameterSeen",
     "Updates",
     "see_all",
@@ -33,15 +30,16 @@ class ModuleSeen:
         kind: the name of its class.
         number: how many modules were called before it.
         name: its path from the outermost module.
-        noisy: "dropout" or "batch norm", if it is one that does something.
+        noisy: "dropout" or "batch norm", if it is one that does something, or calls a function that does.
         learning, evaluating: how often it was called with gradients wanted, and without.
         learning_in_eval: of `learning`, in evaluation mode.
         evaluating_in_training: of `evaluating`, in training mode.
-        repeated: of `evaluating`, on the same tensor as the call before.
+        repeated: of `evaluating`, on the same tensor as the call before, with no update between.
         outermost: no other module was being called when it was first called.
         trainable: it has no parameters that want no gradient.
         bare: neither it nor a module inside it has parameters, as a loss.
         last_in_training: updates before its last call with gradients in training mode, -1 without one.
+        own: it is one of PyTorch's.
     """
 
     reference: weakref.ref[nn.Module]
@@ -58,6 +56,24 @@ class ModuleSeen:
     trainable: bool = True
     bare: bool = False
     last_in_training: int = -1
+    own: bool = False
+
+
+@dataclass
+class DropoutSeen:
+    """Dropout at one place that no mode of a module turns off.
+
+    Attributes:
+        kind: the function, "made" if it is a layer made in the call.
+        module: in which it is called.
+        line: of the script.
+        evaluating: how often it has dropped without gradients wanted, or with its module in evaluation mode.
+    """
+
+    kind: str
+    module: ModuleSeen
+    line: str | None
+    evaluating: int = 0
 
 
 @dataclass
@@ -73,6 +89,7 @@ class ParameterSeen:
         pushed: one of these gradients was not zero everywhere.
         held: an optimizer has it.
         called: its module was called to learn.
+        loaded: it was given values that were kept, before the first look.
     """
 
     name: str
@@ -83,122 +100,7 @@ class ParameterSeen:
     gradients: int = 0
     pushed: bool = False
     held: bool = False
-
-
-@dataclass
-class LossCalls:
-    """The calls of one kind of loss function with gradients wanted.
-
-    Attributes:
-        count: how often.
-        looked: of these, how often the numbers were looked at.
-        probabilities: of these, how often every row of the input was a distribution: none below zero, sum one.
-        log_probabilities: the same of its exponential.
-        columns: of these, how often there was one element in a row.
-        classes: elements of a row, 0 where there are no rows.
-        positive: of the looked-at calls, how often no element of the input was below zero.
-        maker: the function that made the input, as PyTorch calls it in graphs ("Softplus").
-        squashed: of the looked-at, how often a sigmoid or softmax had made the input of a loss that applies a sigmoid
-            itself; with `binary_cross_entropy`, which applies none, how often two had.
-        traced: how often that was asked.
-        table: the sizes of input and target, where one is a column (n, 1) and the other a row (n).
-        line: of the script, that made the first.
-    """
-
-    kind: str
-    count: int = 0
-    looked: int = 0
-    probabilities: int = 0
-    log_probabilities: int = 0
-    columns: int = 0
-    classes: int = 0
-    positive: int = 0
-    maker: str = ""
-    squashed: int = 0
-    traced: int = 0
-    table: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    line: str | None = None
-
-    @property
-    def at(self) -> str:
-        """The line, in parentheses."""
-        return f" ({self.line})" if self.line else ""
-
-
-WAITING, WAITING_LABELS = 16, 2**16
-"""Batches, and labels, that are counted in one go: of small ones that costs a fraction of one by one."""
-
-MOST_COUNTS = 2**21
-"""Numbers kept of a loss; of more, as of a large vocabulary, every second batch is dropped."""
-
-
-@dataclass
-class Labels:
-    """Class labels of a loss function, batch by batch; one per sample, so that tokens of a text count as samples.
-
-    Attributes:
-        weighted: the loss was told weights of classes.
-    """
-
-    weighted: bool = False
-    _counted: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-    _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
-    _numbers: int = 0
-
-    def add(self, step: int, label: Tensor, answer: Tensor, classes: int) -> None:
-        """A batch with the network's answers. Labels outside of the classes are left out, and batches of fractions."""
-        self._waiting.append((step, label.detach().flatten().clone(), answer.flatten(), classes))
-        self._numbers += label.numel()
-        if len(self._waiting) >= WAITING or self._numbers >= WAITING_LABELS:
-            self._count()
-
-    def counts(self, since: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the counted batches from step `since` on.
-
-        Returns:
-            their steps (batches), the samples of each class (batches, classes), and how many of these were recognized.
-        """
-        self._count()
-        classes = max((seen.shape[1] for _, seen, _ in self._counted), default=0)
-        none = np.zeros(0, int), *np.zeros((2, 0, classes), int)
-        chunks = [(steps, *(_widened(of, classes) for of in counts)) for steps, *counts in self._counted]
-        self._counted = [tuple(map(np.concatenate, zip(none, *chunks, strict=True)))]
-        steps, seen, right = self._counted[0]
-        later = steps >= since
-        return steps[later], seen[later], right[later]
-
-    def totals(self, since: int = 0) -> tuple[Tensor, Tensor]:
-        """Samples and recognized ones by class, from step `since` on."""
-        _, seen, right = self.counts(since)
-        return torch.from_numpy(seen.sum(0)), torch.from_numpy(right.sum(0))
-
-    def entropy(self) -> float:
-        """Of the classes, in nats: the loss of whoever knows their frequencies and nothing else."""
-        counts, _ = self.totals()
-        return float(torch.special.entr(counts / max(1, int(counts.sum()))).sum())
-
-    def _count(self) -> None:
-        """Count what waits."""
-        waiting, self._waiting, self._numbers = self._waiting, [], 0
-        for (classes, _), of in groupby(waiting, key=lambda batch: (batch[3], batch[1].dtype)):
-            steps, labels, answers, _ = zip(*of, strict=True)
-            number = np.repeat(np.arange(len(steps)), [label.numel() for label in labels])
-            label, answer = (torch.cat(v).to("cpu", torch.float64).numpy() for v in (labels, answers))
-            known = (label >= 0) & (label < classes)  # others as with ignore_index
-            at = (number * classes + np.where(known, label, 0)).astype(np.int64)
-            seen, right = (
-                np.bincount(at[chosen], minlength=len(steps) * classes).reshape(-1, classes)
-                for chosen in (known, known & (label == answer))
-            )
-            whole = np.bincount(number[label % 1 != 0], minlength=len(steps)) == 0
-            self._counted.append((np.array(steps)[whole], seen[whole], right[whole]))
-        if sum(seen.size for _, seen, _ in self._counted) > MOST_COUNTS:
-            self._counted = [tuple(v[::2] for v in chunk) for chunk in self._counted]
-
-
-def _widened(counts: np.ndarray, classes: int) -> np.ndarray:
-    more = classes - counts.shape[1]
-    return np.pad(counts, ((0, 0), (0, more))) if more else counts
+    loaded: bool = False
 
 
 Histogram = tuple[int, float, float, list[int]]
@@ -336,6 +238,8 @@ class Updates:
         carried: updates whose gradients were added to those that the update before had used.
         used: its gradients have been used, and are still there.
         line: of the script, that makes the first update.
+        pushed: some of its parameters had a gradient, at some look.
+        backwards: passes of the run before its last update.
     """
 
     kind: str
@@ -344,12 +248,5 @@ class Updates:
     carried: int = 0
     used: bool = False
     line: str | None = None
-
-
-@dataclass(frozen=True)
-class NonFinite:
-    """The first value that is no number, and what made it."""
-
-    step: int
-    where: str
-    what: str
+    pushed: bool = False
+    backwards: int = 0

@@ -35,7 +35,7 @@ def signals(record: Record) -> dict[str, Any]:
     return {
         "loss": _thinned(record.course()),
         "evaluations": {
-            kind: _thinned([(step, value) for step, value, _ in of]) for kind, of in record.evaluations.items()
+            kind: _thinned([(step, value) for step, value, _ in of]) for kind, of in record.criteria.evaluations.items()
         },
         "activations": [_activation(record, seen) for seen in record.activations.values()],
         "layers": [_layer(layer) for layer in record.layers_in_order()],

@@ -9,7 +9,6 @@ Branches and numbers that the script took out of tensors with `item()` stay as t
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ __all__ = [
     "RECURRENT",
     "Backward",
     "Call",
+    "Change",
     "Custom",
     "Shaping",
     "Slot",
@@ -33,14 +33,18 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Where the tape holds a tensor."""
+class Slot(int):  # of its own type, and yet cheap: tens of thousands are made and looked up
+    """The number under which the tape holds a tensor."""
 
-    number: int
+    __slots__ = ()
+
+    @property
+    def number(self) -> int:
+        """As a plain one."""
+        return int(self)
 
 
-@dataclass
+@dataclass(slots=True)  # thousands of calls are kept, in what Python's collector need not look into
 class Call:
     """One call.
 
@@ -50,6 +54,8 @@ class Call:
         result: the same of what came out; what is no tensor is None.
         changed: (slot after, slot before) of the tensors that the call wrote to.
         gradients: whether gradients were wanted.
+        inputs: the tensors that it is given.
+        outputs: the tensors that it makes or changes.
     """
 
     function: Callable[..., Any]
@@ -58,6 +64,8 @@ class Call:
     result: Any
     changed: tuple[tuple[Slot, Slot], ...]
     gradients: bool
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
 
     @property
     def name(self) -> str:
@@ -68,16 +76,6 @@ class Call:
     def weighs(self) -> bool:
         """Whether it multiplies its first argument with a matrix or kernel."""
         return self.name in WEIGHING and bool(self.args) and isinstance(self.args[0], Slot)
-
-    @functools.cached_property
-    def inputs(self) -> list[Slot]:
-        """The tensors that it is given."""
-        return slots_in((self.args, self.keywords))
-
-    @functools.cached_property
-    def outputs(self) -> list[Slot]:
-        """The tensors that it makes or changes."""
-        return [*slots_in(self.result), *(after for after, _ in self.changed)]
 
 
 @dataclass(frozen=True)
@@ -256,6 +254,9 @@ class Custom:
         return self.owner.apply(*args, **keywords)
 
 
+LISTS, CONTAINERS = (list, tuple), (list, tuple, dict, slice)
+
+
 def slots_in(value: Any) -> list[Slot]:
     """All slots of nested containers."""
     found: list[Slot] = []
@@ -273,18 +274,18 @@ def tensors_in(value: Any) -> list[Tensor]:
 def _gather(value: Any, kind: type, into: list[Any]) -> None:
     if isinstance(value, kind):
         into.append(value)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, LISTS):
         for v in value:
-            _gather(v, kind, into)
+            if isinstance(v, kind):
+                into.append(v)
+            elif isinstance(v, CONTAINERS):
+                _gather(v, kind, into)
     elif isinstance(value, dict):
         for v in value.values():
             _gather(v, kind, into)
     elif isinstance(value, slice):
         for v in (value.start, value.stop, value.step):
             _gather(v, kind, into)
-
-
-CONTAINERS = (list, tuple, dict, slice)
 
 
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -304,7 +305,7 @@ def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 def _filled(value: Any, now: dict[int, Tensor]) -> Any:
     kind = type(value)
     if kind is Slot:
-        return now[value.number]
+        return now[value]
     if kind is tuple:  # most are short, and this is done for every call of every replay
         return tuple([_filled(v, now) for v in value])
     return mapped(value, lambda v: _filled(v, now)) if isinstance(value, CONTAINERS) else value

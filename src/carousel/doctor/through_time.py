@@ -18,13 +18,16 @@ from torch import Tensor
 from .lab import Lab
 from .tape import Call, Slot, Tape
 
-__all__ = ["ThroughTime", "of_tape", "recurrent_matrices", "rounds", "through_time"]
+__all__ = ["CELLS", "LAYERS", "ThroughTime", "is_packed", "of_tape", "recurrent_matrices", "rounds", "through_time"]
 
 LEAST_STEPS = 6
 """Uses of a parameter that make a recurrence."""
 
 LAYERS = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 """Recurrent layers of PyTorch, with the number of their gates."""
+
+CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+"""A single step of each."""
 
 PLAIN, PLAIN_CELLS = ("rnn_tanh", "rnn_relu"), ("rnn_tanh_cell", "rnn_relu_cell")
 """Those without gates."""
@@ -93,8 +96,8 @@ def recurrent_matrices(tape: Tape) -> list[Tensor]:
     for call in tape.calls:
         slots: list[Any] = []
         if call.name in PLAIN and len(call.args) == 9:
-            per = 4 if call.args[3] else 2  # weights of the inputs, of the state, and their biases
-            slots = list(call.args[2])[1::per]
+            weights, biased = call.args[3:5] if is_packed(call.args) else call.args[2:4]
+            slots = list(weights)[1 :: 4 if biased else 2]  # of the inputs, of the state, and their biases
         elif call.name in PLAIN_CELLS and len(call.args) > 3:
             slots = [call.args[3]]
         found |= {s.number: parameters[s.number] for s in slots if isinstance(s, Slot) and s.number in parameters}
@@ -125,7 +128,7 @@ def of_tape(tape: Tape) -> ThroughTime | None:
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if call.name not in LAYERS or not isinstance(args[1], Tensor | tuple | list) or len(args) != 9:
             return None
-        result, states = _step_by_step(call.name, *args)
+        result, states = (_packed if is_packed(args) else _step_by_step)(call.name, *args)
         fused.extend((call.name, of) for of in states)
         return result
 
@@ -148,6 +151,11 @@ def of_tape(tape: Tape) -> ThroughTime | None:
     return ThroughTime(kind, by_step[0], [norm / own for norm in by_step[1]])
 
 
+def is_packed(args: tuple[Any, ...]) -> bool:
+    """Whether a recurrent layer is called with a packed sequence: the sizes of its steps come behind the data."""
+    return isinstance(args[3], tuple | list)
+
+
 def _norms(grads: tuple[Tensor | None, ...], sizes: list[int]) -> list[float]:
     norms, at = [], 0
     for size in sizes:
@@ -167,8 +175,12 @@ def _step_by_step(
     training: bool,
     bidirectional: bool,
     batch_first: bool,
+    there: Tensor | None = None,
 ) -> tuple[Any, list[States]]:
-    """A recurrent layer of PyTorch, one step after the other, and the states of each layer and direction."""
+    """A recurrent layer of PyTorch, one step after the other, and the states of each layer and direction.
+
+    Where a sequence is not `there` (steps, samples, 1), its state stays as it is.
+    """
     rows = x.transpose(0, 1) if batch_first else x
     first = state if isinstance(state, tuple | list) else [state]
     directions, per = 1 + bidirectional, len(weights) // (layers * (1 + bidirectional))
@@ -177,12 +189,15 @@ def _step_by_step(
     for layer in range(layers):
         outputs = []
         for direction in range(directions):
-            number = layer * directions + direction
-            own = weights[number * per : (number + 1) * per]
-            now = tuple(s[number] for s in first)
+            which = layer * directions + direction
+            own = weights[which * per : (which + 1) * per]
+            now = tuple(s[which] for s in first)
             states: States = []
-            for step in rows.flip(0) if direction else rows:
-                now = _step(kind, step, now, own, biased)
+            order = range(len(rows))
+            for number in reversed(order) if direction else order:
+                then = _step(kind, rows[number], now, own, biased)
+                pairs = zip(then, now, strict=True)
+                now = then if there is None else tuple(torch.where(there[number], new, old) for new, old in pairs)
                 states.append(now)
             all_states.append(states)
             ends.append(now)
@@ -191,6 +206,15 @@ def _step_by_step(
         rows = torch.cat(outputs, -1)
     last = [torch.stack([end[i] for end in ends]) for i in range(len(first))]
     return (rows.transpose(0, 1) if batch_first else rows, *last), all_states
+
+
+def _packed(kind: str, data: Tensor, sizes: Tensor, *others: Any) -> tuple[Any, list[States]]:
+    """The same of sequences of several lengths, the longest first; `sizes` says how many are there at each step."""
+    there = torch.arange(int(sizes[0])) < sizes[:, None].cpu()
+    there = there.to(data.device)
+    rows = data.new_zeros(*there.shape, data.shape[1]).masked_scatter(there[..., None], data)
+    (out, *last), states = _step_by_step(kind, rows, *others, batch_first=False, there=there[..., None])
+    return (out[there], *last), states
 
 
 def _step(kind: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], biased: bool) -> tuple[Tensor, ...]:

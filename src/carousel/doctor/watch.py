@@ -36,6 +36,7 @@ LOSSES = (
 
 ACTIVATIONS = {
     **{(owner, name): "relu" for owner in (F, torch, Tensor) for name in ("relu", "relu_")},
+    (F, "relu6"): "relu",
     **{(owner, name): kind for owner in (F, torch, Tensor) for kind in ("sigmoid", "tanh") for name in (kind,)},
     **{(owner, f"{kind}_"): kind for owner in (torch, Tensor) for kind in ("sigmoid", "tanh")},
     **{(F, name): name for name in ("elu", "gelu", "leaky_relu", "mish", "selu", "silu", "softplus")},
@@ -43,6 +44,12 @@ ACTIVATIONS = {
     **{(torch, name): "selu" for name in ("selu", "selu_")},
 }
 """(where it lives, its name) -> which activation it is."""
+
+CLAMPS = [(owner, name) for owner in (torch, Tensor) for name in ("clamp", "clamp_", "clamp_min", "clamp_min_")]
+"""A rectifier by another name, where zero is the lower bound and there is no upper one."""
+DROPOUTS = {"dropout": 0.5, "dropout1d": 0.5, "dropout2d": 0.5, "dropout3d": 0.5, "scaled_dot_product_attention": 0.0}
+"""Functions of `torch.nn.functional` that drop at random unless they are told not to, and how much by default. The last
+one cannot be told."""
 
 COMPARISONS = [
     (Tensor, "__eq__"),
@@ -71,6 +78,17 @@ class Listener(Protocol):
         """A function of `ACTIVATIONS` has made an output."""
         ...
 
+    def dropout(self, kind: str, drops: bool, told: bool, learning: bool) -> None:
+        """A function of `DROPOUTS` was called with a share to drop.
+
+        Args:
+            kind: its name.
+            drops: it has dropped.
+            told: whether to do so was among its arguments.
+            learning: gradients are wanted.
+        """
+        ...
+
     def forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """A module has made an output."""
         ...
@@ -97,12 +115,20 @@ class Listener(Protocol):
         """They are made."""
         ...
 
+    def asked(self, inputs: tuple[Tensor, ...]) -> None:
+        """Gradients of these tensors are wanted in particular."""
+        ...
+
     def compiles(self) -> None:
         """A part of the network, or all of it, is given to `torch.compile`."""
         ...
 
     def made(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer was made."""
+        ...
+
+    def loaded(self, module: nn.Module) -> None:
+        """A module was given a state that was kept."""
         ...
 
     def zero_grad(self) -> None:
@@ -167,10 +193,15 @@ class Watch:
             self._patch(F, name, functools.partial(self._loss, name))
         for (owner, name), kind in ACTIVATIONS.items():
             self._patch(owner, name, functools.partial(self._activation, kind))
+        for owner, name in CLAMPS:
+            self._patch(owner, name, self._clamped)
+        for name in DROPOUTS:
+            self._patch(F, name, functools.partial(self._dropout, name))
         for owner, name in COMPARISONS:
             self._patch(owner, name, self._compared)
         for owner in (torch.optim.Optimizer, nn.Module):
             self._patch(owner, "zero_grad", self._zero_grad)
+        self._patch(nn.Module, "load_state_dict", self._loaded)
         self._patch(torch, "compile", self._compiles)
         self._patch(torch.optim.Optimizer, "__init__", self._made)
         for name in ("backward", "grad"):
@@ -295,6 +326,24 @@ class Watch:
             self._say("activation", kind, output)
         return output
 
+    def _clamped(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        low = args[1] if len(args) > 1 else keywords.get("min")
+        above = args[2] if len(args) > 2 else keywords.get("max")
+        if above is None and isinstance(low, int | float) and low == 0:
+            return self._activation("relu", original, args, keywords)
+        return original(*args, **keywords)
+
+    def _dropout(self, kind: str, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if self._skips or getattr(self._local, "inside", False):
+            return original(*args, **keywords)
+        output = self._alone(original, args, keywords)
+        at, name = (4, "dropout_p") if DROPOUTS[kind] == 0 else (1, "p")
+        if (args[at] if len(args) > at else keywords.get(name, DROPOUTS[kind])) > 0:
+            told = at == 1 and (len(args) > 2 or "training" in keywords)
+            drops = bool(args[2] if len(args) > 2 else keywords["training"]) if told else True
+            self._say("dropout", kind, drops, told, torch.is_grad_enabled())
+        return output
+
     def _compared(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         result = original(*args, **keywords)
         if len(args) == 2 and isinstance(args[1], Tensor) and not getattr(self._local, "inside", False):
@@ -313,6 +362,11 @@ class Watch:
         self._say("compiles")
         return original(*args, **keywords)
 
+    def _loaded(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        result = original(*args, **keywords)
+        self._say("loaded", args[0])
+        return result
+
     def _made(self, original: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         original(*args, **keywords)
         self._say("made", args[0])
@@ -328,11 +382,15 @@ class Watch:
         roots = (given,) if isinstance(given, Tensor) else tuple(given)
         weights = args[1] if len(args) > 1 else keywords.get("grad_tensors")
         how = "returned" if name == "grad" else "plain" if _is_nothing(weights) else "weighted"
-        create = (args[3] if len(args) > 3 else keywords.get("create_graph")) or False
-        retain = args[2] if len(args) > 2 else keywords.get("retain_graph")
+        at = 3 if name == "grad" else 2
+        create = (args[at + 1] if len(args) > at + 1 else keywords.get("create_graph")) or False
+        retain = args[at] if len(args) > at else keywords.get("retain_graph")
         self._say("before_backward", roots, how, create if retain is None else bool(retain))
         result = original(*args, **keywords)
         self._say("after_backward", roots)
+        inputs = args[1] if name == "grad" and len(args) > 1 else keywords.get("inputs")
+        if inputs is not None:
+            self._say("asked", (inputs,) if isinstance(inputs, Tensor) else tuple(inputs))
         return result
 
 

@@ -67,12 +67,12 @@ RULES: tuple[ModuleType, ...] = (
     lr_too_high,
     dead_relu,
     vanishing_gradient_depth,
-    class_imbalance,
     data_leakage,
     label_noise,
     overfitting,
     non_finite,
     lr_too_low,
+    class_imbalance,
     underfitting,
 )
 """Causes before what follows from them: a rule explains only those behind it."""
@@ -105,6 +105,7 @@ AHEAD: dict[str, Experiment] = {
     "gradients": wrong_gradient.experiment,
     "lags": horizon_too_short.experiment,
     "standardized": unnormalized_input.with_inputs,
+    "shallow, faster": too_deep_plain.experiment,
     "through time, start": from_start,
     "learning_rates": learning_rates,
     "reference": underfitting.experiment,
@@ -113,7 +114,10 @@ AHEAD: dict[str, Experiment] = {
 """What is begun before it is asked for, the quick ones first: it depends on the start of the run alone."""
 
 LEFT_OVER = ("lr-too-low", "underfitting")
-"""What is said only where nothing else is wrong: any fault makes for slow learning."""
+"""What is asked only where nothing else is wrong: any fault makes for slow learning."""
+
+IDLE = (class_imbalance.CODE,)
+"""What follows from any error: a network that cannot learn says always the commonest class."""
 
 
 def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
@@ -128,13 +132,16 @@ def diagnose(record: Record, without: Collection[str] = ()) -> list[Finding]:
     for rule in RULES:
         wrong = any(f.severity == "error" and r in FUNDAMENTAL for r, f in found)
         idle = learned and rule not in (unnormalized_input, exploding_gradient_time)  # these make a huge first loss
+        idle = idle or (rule.CODE in LEFT_OVER and any(f.severity != "note" for _, f in found))
         if rule.CODE not in without and not (rule in EXPERIMENTS and (wrong or idle)):
             found += [(rule, finding) for finding in rule.findings(record)]
     codes = {finding.code for _, finding in found if finding.severity != "note"}
+    errors = {finding.code for _, finding in found if finding.severity == "error"}
     order = {rule.CODE: number for number, rule in enumerate(RULES)}
     explained: dict[str, str] = {}
     for rule in RULES:
-        for code in (*rule.EXPLAINS, *LEFT_OVER) if rule.CODE in codes else ():
+        also = IDLE if rule.CODE in errors else ()
+        for code in (*rule.EXPLAINS, *also) if rule.CODE in codes else ():
             if code in codes and order[code] > order[rule.CODE]:
                 explained.setdefault(code, explained.get(str(rule.CODE), str(rule.CODE)))
     shown = []

@@ -4,6 +4,8 @@ Weights of zero are another matter: as the last layer, or as the end of a residu
 and the layer before breaks the symmetry. Where the layers around are zero too, no gradient arrives. Weights that are
 far too large let the outputs grow from layer to layer. Where they are far too small, signal and gradient shrink with
 every layer; whether this is what holds the run up, an experiment tells that begins with the same numbers, enlarged.
+Where they are nearly all of one sign, as those of `torch.rand`, all units add up much the same, and outputs grow with
+every layer; the experiment begins with the same numbers, with their mean taken off and of He's size.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ ROUNDING = 0.01
 SMALL = 0.1
 """Of He's: PyTorch's own linear layers begin at 0.41 of it. With a tenth, five layers leave 1e-5 of a signal."""
 
+LEAN = 0.7
+"""The mean of a matrix over its root mean square: 0.87 of uniform numbers from 0 on, next to nothing around 0."""
+
 RANDOM = (
     "Initialize with random numbers, as PyTorch does by itself: nn.init.kaiming_normal_ for ReLU, "
     "nn.init.xavier_uniform_ for tanh and sigmoid; constants are for biases."
@@ -55,16 +60,23 @@ TURNING = ("t", "transpose", "T", "mT")
 
 
 @dataclass(frozen=True)
-class Enlarged:
-    """The experiment: held-out losses at the start, and behind updates from enlarged weights."""
+class Mended:
+    """The experiment: held-out losses at the start, and behind updates from other weights."""
 
     start: float
     after: float
 
 
 def findings(record: Record) -> list[Finding]:
-    """Where units begin alike, where weights of zero stay, or where weights are huge or tiny."""
-    return _alike(record) or _alike_by_hand(record) or _zero(record) or _huge(record) or _tiny(record)
+    """Where units begin alike, where weights of zero stay, or where weights are of one sign, huge or tiny."""
+    return (
+        _alike(record)
+        or _alike_by_hand(record)
+        or _zero(record)
+        or _one_sided(record)
+        or _huge(record)
+        or _tiny(record)
+    )
 
 
 def _alike(record: Record) -> list[Finding]:
@@ -136,18 +148,20 @@ def _zero(record: Record) -> list[Finding]:
 
 def _huge(record: Record) -> list[Finding]:
     """Far above He's, and the outputs grow from layer to layer by it."""
-    large = [layer for layer in record.layers.values() if layer.scale is not None and layer.scale > TIMES_HE]
+    known = [(layer.name, layer.scale) for layer in record.layers.values()]
+    known = known or [(f"a matrix of {a} by {b}", scale) for (a, b), scale in record.by_hand.scales]
+    large = [(name, scale) for name, scale in known if scale is not None and scale > TIMES_HE]
     sizes = [seen.sizes[0][1] for seen in record.activations.values() if seen.sizes and seen.kind == "relu"]
-    if 2 * len(large) < len(record.layers) or len(large) < 2 or len(sizes) < 2 or sizes[-1] < GROWTH * sizes[0]:
+    if 2 * len(large) < len(known) or len(large) < 2 or len(sizes) < 2 or sizes[-1] < GROWTH * sizes[0]:
         return []
-    layer = max(large, key=lambda layer: layer.scale or 0.0)
+    name, scale = max(large, key=lambda of: of[1])
     return [
         Finding(
             CODE,
             "error",
-            ", ".join(layer.name for layer in large[:3]),
-            f"The weights of {layer.name} began {layer.scale:.3g} times as large as He's initialization, and those of "
-            f"{len(large)} of {len(record.layers)} layers more than {TIMES_HE:g} times: before the first update the "
+            ", ".join(name for name, _ in large[:3]),
+            f"The weights of {name} began {scale:.3g} times as large as He's initialization, and those of "
+            f"{len(large)} of {len(known)} layers more than {TIMES_HE:g} times: before the first update the "
             f"outputs grew from {sizes[0]:.2g} to {sizes[-1]:.2g} through {len(sizes)} activations.",
             "Initialize with a standard deviation of sqrt(2 / inputs) for ReLU (nn.init.kaiming_normal_), or leave it "
             "to PyTorch.",
@@ -155,25 +169,74 @@ def _huge(record: Record) -> list[Finding]:
     ]
 
 
-def _tiny(record: Record) -> list[Finding]:
-    """Far below He's in most layers, and the same numbers enlarged do far better."""
-    lab, scales = record.lab, {number: (layer.name, layer.scale) for number, layer in record.layers.items()}
-    known = {number: (name, scale) for number, (name, scale) in (scales | _by_hand(record)).items() if scale}
-    small = {number: 1 / scale for number, (_, scale) in known.items() if scale < SMALL}
-    if lab is None or len(small) < 2 or 2 * len(small) < len(known) or record.steps < UPDATES or record.has_learned():
+def _one_sided(record: Record) -> list[Finding]:
+    """Nearly all positive, or all negative, in most matrices, and the same numbers around zero do far better."""
+    lab = record.lab
+    if lab is None or record.steps < UPDATES or record.has_learned():
         return []
-    if any(seen.sizes and seen.sizes[0][1] == 0 for seen in record.activations.values()):
-        return []  # units that are dead from the start are so by their biases
-    found: Enlarged | None = lab.ask("enlarged", lambda in_time: _experiment(lab, in_time, small))
+    begun = {number: (layer.name, layer.scale) for number, layer in record.layers.items()}
+    begun |= _by_hand(record) | _of_recurrent(record)
+    scales = {number: (name, scale) for number, (name, scale) in begun.items() if scale}
+    known = {id(p): (p, start.float()) for p, start in lab.weights if id(p) in scales}
+    leans = {number: float(start.mean() / start.square().mean().sqrt()) for number, (_, start) in known.items()}
+    centered = {
+        number: ((start - start.mean()) / start.std() * start.square().mean().sqrt() / scales[number][1]).to(p.dtype)
+        for number, (p, start) in known.items()
+        if abs(leans[number]) > LEAN and start.numel() >= UNITS**2 and float(start.std()) > 0
+    }
+    if len(centered) < 2 or 2 * len(centered) < len(known):
+        return []
+    found: Mended | None = lab.ask("centered", lambda in_time: _experiment(lab, in_time, centered))
     end = record.last_loss()
     if found is None or not far_below(found.start, found.after, end):
         return []
-    first, scale = known[next(iter(small))]
+    first, numbers = scales[next(iter(centered))][0], known[next(iter(centered))][1]
     return [
         Finding(
             CODE,
             "error",
-            ", ".join(known[number][0] for number in list(small)[:3]),
+            ", ".join(scales[number][0] for number in list(centered)[:3]),
+            f"The weights of {len(centered)} of {len(known)} layers began nearly all with the same sign ({first}: mean "
+            f"{float(numbers.mean()):.2g}, deviation {float(numbers.std()):.2g}). With their mean taken off, and "
+            f"of the size of He's initialization, the same numbers bring the loss from {found.start:.3g} to "
+            f"{found.after:.3g} in {UPDATES} updates (on batches that were held out); the run, after {record.steps} "
+            f"updates, was at {end:.3g}.",
+            "Draw weights around zero, of both signs: torch.randn in place of torch.rand, nn.init.uniform_ with limits "
+            "-a and a, or leave it to PyTorch.",
+        )
+    ]
+
+
+def _of_recurrent(record: Record) -> dict[int, tuple[str, float]]:
+    """The matrices of PyTorch's recurrent layers: name, and scale at the start."""
+    starts = {} if record.lab is None else {id(p): start for p, start in record.lab.weights}
+    return {
+        id(p): (seen.name, float(starts[id(p)].float().square().mean().sqrt()) * math.sqrt(p.shape[1] / 2))
+        for p, seen in record.named()
+        if ".weight_" in seen.name and p.ndim == 2 and id(p) in starts
+    }
+
+
+def _tiny(record: Record) -> list[Finding]:
+    """Far below He's in most layers, and the same numbers enlarged do far better."""
+    lab, scales = record.lab, {number: (layer.name, layer.scale) for number, layer in record.layers.items()}
+    known = {number: (name, scale) for number, (name, scale) in (scales | _by_hand(record)).items() if scale}
+    small = {number for number, (_, scale) in known.items() if scale < SMALL}
+    if lab is None or len(small) < 2 or 2 * len(small) < len(known) or record.steps < UPDATES or record.has_learned():
+        return []
+    if any(seen.sizes and seen.sizes[0][1] == 0 for seen in record.activations.values()):
+        return []  # units that are dead from the start are so by their biases
+    enlarged = {id(p): start / known[id(p)][1] for p, start in lab.weights if id(p) in small}
+    found: Mended | None = lab.ask("enlarged", lambda in_time: _experiment(lab, in_time, enlarged))
+    end = record.last_loss()
+    if found is None or not far_below(found.start, found.after, end):
+        return []
+    first, scale = min((known[number] for number in small), key=lambda of: of[1])
+    return [
+        Finding(
+            CODE,
+            "error",
+            ", ".join([name for number, (name, _) in known.items() if number in small][:3]),
             f"The weights of {len(small)} of {len(known)} layers began below a tenth of He's initialization "
             f"({first}: {scale:.2g} of it). Enlarged to it, the same numbers bring the loss from "
             f"{found.start:.3g} to {found.after:.3g} in {UPDATES} updates (on batches that were held out); the run, "
@@ -239,8 +302,9 @@ def _property(call: Call) -> str:
     return getattr(getattr(call.function, "__self__", None), "__name__", "") if call.name == "__get__" else call.name
 
 
-def _experiment(lab: Lab, in_time: Callable[[], bool], scales: dict[int, float]) -> Enlarged | None:
+def _experiment(lab: Lab, in_time: Callable[[], bool], starts: dict[int, Tensor]) -> Mended | None:
+    """The start is the lower of the run's own and that of the other weights: either may be huge."""
     lab.restore()
-    start = lab.held_out_loss()
-    after = lab.trial(in_time, scales=scales)
-    return None if after is None else Enlarged(start, after)
+    own = lab.held_out_loss()
+    start, after = (lab.trial(in_time, starts=starts, updates=updates) for updates in (0, UPDATES))
+    return None if start is None or after is None else Mended(min(own, start), after)

@@ -8,7 +8,11 @@ Where there is a target for each step the loss shows nothing. There an experimen
 exchanged, a few updates from the start get further than the whole run did.
 
 And `view` is no transpose: it takes the numbers as they lie in memory, and so puts a sequence together of pieces of
-several. The calls that shaped the layer's input tell for each of its numbers where it came from.
+several. The calls that shaped the layer's input tell for each of its numbers where it came from. Behind the layer it
+is the gradient that tells: what the network says of a sample is made of others, two and more, and not of its own.
+
+Scores of all steps and samples in one long row may be in another order than the targets. That an experiment shows,
+too: with the targets in the other order, the network learns.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import torch
 from torch import Tensor
 
 from ..findings import Finding
+from ..joined import Changed, until_clear
 from ..lab import UPDATES, Lab, far_below
+from ..pairs import target_of
 from ..record import Record
 from ..tape import Call, Shaping, Tape, slots_in
 from ..through_time import LAYERS
@@ -34,6 +40,13 @@ LEAST = 3
 
 SHARE = 0.9
 """Of the "steps" through which the only sample has a part."""
+
+ASKED, PART = 8, 0.1
+"""Samples of which it is asked what they are made of; and of the largest part in one, that counts as a part. Batch
+normalization gives each sample a small part in all others."""
+
+TIME = 0.5
+"""Of that left for experiments: where this one says nothing, others may."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class Parts:
         lone_steps: the steps through which it does.
         same: all samples have the same part at each step, and steps differ.
         every: each sample has a part at each step.
+        foreign: of `ASKED` samples, how many are made of others, and not of what the layer was given of them.
     """
 
     kind: str
@@ -58,6 +72,7 @@ class Parts:
     lone_steps: int
     same: bool
     every: bool
+    foreign: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,13 +86,17 @@ class Exchanged:
 def findings(record: Record) -> list[Finding]:
     """Where one sample stands for all, at all steps, or where the layer does better with its axes exchanged."""
     lab = record.lab
-    if lab is None or not _recurs(lab):
+    if lab is None or not lab.tapes:
         return []
+    if not _recurs(lab):
+        return _attention(lab)
     if torn := _torn(lab.tapes[0]):
         return [torn]
     parts: Parts | None = lab.ask("axes", lambda in_time: experiment(lab, in_time))
     if parts is None or min(parts.steps, parts.samples) < LEAST:
         return []
+    if 2 * parts.foreign > ASKED:
+        return [_of_others(parts)]
     if parts.lone >= 0 and parts.lone_steps >= SHARE * parts.steps:
         seen = f"the loss depends on sample {parts.lone} alone, through {parts.lone_steps} of its steps"
     elif parts.same:
@@ -85,7 +104,7 @@ def findings(record: Record) -> list[Finding]:
     elif parts.every and (found := _better(lab, record)):
         seen = found
     else:
-        return []
+        return _in_other_order(lab, record, parts)
     order = "(batch, time, features)" if parts.batch_first else "(time, batch, features)"
     fix = "drop batch_first=True" if parts.batch_first else "pass batch_first=True"
     return [
@@ -98,6 +117,93 @@ def findings(record: Record) -> list[Finding]:
             f"Build the layer for the data, {fix}, or transpose the input (x.transpose(0, 1)).",
         )
     ]
+
+
+def _attention(lab: Lab) -> list[Finding]:
+    """Where attention goes from sample to sample: what it takes for steps is as long as there are targets."""
+    tape = lab.tapes[0]
+    calls = [call for call in tape.calls if call.name == "multi_head_attention_forward" and call.args]
+    found = target_of(tape)
+    if found is None or not calls:
+        return []
+    axes = lab.ask("attention", lambda in_time: _sizes(tape, {slots_in(call.args[0])[0].number for call in calls}))
+    count = tape.given[found[2].number].numel()
+    if axes is None or len(axes) != 2 or axes[0] != count or not 1 < axes[1] != count:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the input of {len(calls)} calls of nn.MultiheadAttention",
+            f"They take their input for (steps, samples, features): {axes[0]} steps of {axes[1]} samples. But there "
+            f"are {count} targets, one for each of what they take for steps: the samples of a batch look at each "
+            "other, and no position at another of the same sample.",
+            "Build the layer for (batch, time, features): nn.MultiheadAttention, nn.TransformerEncoderLayer(…, "
+            "batch_first=True), or transpose the input (x.transpose(0, 1)).",
+        )
+    ]
+
+
+def _sizes(tape: Tape, numbers: set[int]) -> tuple[int, ...] | None:
+    """Of tensors of a tape, without their features, if all have the same."""
+    keep: dict[int, Tensor] = {}
+    with torch.no_grad():
+        tape.replay(backward=False, keep=keep)
+    sizes = {tuple(keep[number].shape[:-1]) for number in numbers}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _of_others(parts: Parts) -> Finding:
+    name = parts.kind.upper().split("_")[0]
+    return Finding(
+        CODE,
+        "error",
+        f"what is made of the output of the {name}",
+        f"The layer reads {parts.steps} steps of {parts.samples} samples. Of {ASKED} samples that were looked at, what "
+        f"the network says of {parts.foreign} does not depend on their own sequence but on those of other samples: "
+        "axes of the output or of the last state were taken for each other.",
+        "view and reshape do not exchange axes: of h_n (layers, batch, units) take torch.cat([h_n[-2], h_n[-1]], 1) or "
+        "h_n.transpose(0, 1).reshape(batch, -1), of an output (time, batch, units) out.transpose(0, 1).",
+    )
+
+
+def _in_other_order(lab: Lab, record: Record, parts: Parts) -> list[Finding]:
+    """Where scores and targets of all steps and samples are flat, and the network learns from the exchanged ones."""
+    steps, samples, end = parts.steps, parts.samples, record.lowest_loss()
+    if record.steps < UPDATES or not all(_is_flat(tape, steps * samples) for tape in lab.tapes):
+        return []
+    targets = {id(of[0]) for of in map(target_of, lab.tapes) if of is not None}
+    sizes = (steps, samples) if parts.batch_first else (samples, steps)
+
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if id(call) not in targets:
+            return None
+        ordered = args[1].unflatten(0, sizes).transpose(0, 1).flatten(0, 1)
+        return call.function(args[0], ordered, *args[2:], **keywords)
+
+    run = [loss for _, loss in record.course()]
+    found: Changed | None = lab.ask("order", lambda in_time: until_clear(lab, change, in_time, run, end), TIME)
+    if found is None:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            "the order of the targets",
+            f"The scores are those of {steps} steps of {samples} samples in one row. With the targets in the other "
+            f"order (time before batch, or batch before time), {found.updates} updates from the same start brought the "
+            f"loss from {found.start:.3g} to {found.after:.3g} (on batches that were held out); the run, in "
+            f"{record.steps} updates, came to {end:.3g}.",
+            "Give scores and targets the same order before they are made flat: transpose one of them (y.transpose(0, "
+            "1).reshape(-1)), or build the layer with batch_first=True.",
+        )
+    ]
+
+
+def _is_flat(tape: Tape, rows: int) -> bool:
+    found, shaped = target_of(tape), [c for c in tape.calls if c.name in LAYERS and len(c.args) == 9]
+    y = None if found is None else tape.given.get(found[2].number)
+    return bool(shaped) and y is not None and y.ndim >= 1 and len(y) == rows
 
 
 def _better(lab: Lab, record: Record) -> str | None:
@@ -191,22 +297,28 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Parts | None:
         return None
     lab.restore()
     seen: list[tuple[str, bool, Tensor]] = []
+    read: list[Tensor] = []
+    keep: dict[int, Tensor] = {}
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if call.name not in LAYERS or len(args) != 9 or not isinstance(args[8], bool) or args[0].ndim != 3:
             return None
-        result = call.function(*args, **keywords)
+        x = args[0] if args[0].requires_grad else args[0].detach().requires_grad_()
+        result = call.function(x, *args[1:], **keywords)
         if not seen:
             seen.append((call.name, args[8], result[0]))
+            read.append(x)
         return result
 
-    roots = lab.tapes[0].replay(backward=False, change=change)
+    roots = lab.tapes[0].replay(backward=False, change=change, keep=keep)
     if not seen:
         return None
     kind, batch_first, out = seen[0]
-    (grad,) = torch.autograd.grad(torch.stack(roots).sum(), [out], allow_unused=True)
-    if grad is None:
-        return None
+    (grad,) = torch.autograd.grad(torch.stack(roots).sum(), [out], allow_unused=True, retain_graph=True)
+    foreign = _foreign(lab.tapes[0], keep, read[0], 0 if batch_first else 1)
+    if grad is None:  # the last state alone is used
+        steps, count = (read[0] if not batch_first else read[0].transpose(0, 1)).shape[:2]
+        return Parts(kind, steps, count, batch_first, -1, 0, False, False, foreign)
     grad = grad.transpose(0, 1) if batch_first else grad  # (steps, samples, units)
     has = grad.abs().sum(-1) > 0
     samples = has.any(0).nonzero().flatten().tolist()
@@ -216,4 +328,31 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Parts | None:
     differs = float((grad - grad[:1]).abs().max()) > 1e-3 * scale
     steps, count = has.shape
     through = int(has[:, lone].sum()) if lone >= 0 else 0
-    return Parts(kind, steps, count, batch_first, lone, through, bool(same and differs), bool(has.all()))
+    return Parts(kind, steps, count, batch_first, lone, through, bool(same and differs), bool(has.all()), foreign)
+
+
+def _foreign(tape: Tape, keep: dict[int, Tensor], x: Tensor, axis: int) -> int:
+    """Of how many samples what the network says is made of others; none where each is made of one other, as if sorted.
+
+    Args:
+        tape: the step.
+        keep: its tensors.
+        x: the input of the recurrent layer.
+        axis: that of the samples.
+    """
+    found = target_of(tape)
+    said = None if found is None else keep[found[1].number]
+    if said is None or not said.ndim or len(said) != x.shape[axis] or len(said) < ASKED or not said.requires_grad:
+        return 0
+    direction = torch.randn(said.shape, generator=torch.Generator().manual_seed(0)).to(said)
+    others = list[frozenset[int]]()
+    for i in range(0, len(said) // ASKED * ASKED, len(said) // ASKED):
+        (grad,) = torch.autograd.grad((direction[i] * said[i]).sum(), [x], allow_unused=True, retain_graph=True)
+        if grad is None:
+            return 0
+        part = grad.abs().transpose(0, axis).flatten(1).sum(1)
+        of = frozenset((part > PART * part.max()).nonzero().flatten().tolist())
+        if of and i not in of:
+            others.append(of)
+    sorted_ = all(len(of) == 1 for of in others) and len(set(others)) == len(others)
+    return 0 if sorted_ else len(others)

@@ -12,7 +12,7 @@ from ..record import Record
 from ..seen import ActivationSeen
 
 CODE = "dead-relu"
-EXPLAINS = ("vanishing-gradient-depth", "parameters-not-training", "underfitting")
+EXPLAINS = ("vanishing-gradient-depth", "parameters-not-training", "class-imbalance", "underfitting")
 
 SAMPLES = 200
 """Samples in the last half of the run, so that "all" means something."""

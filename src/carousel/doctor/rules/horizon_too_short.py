@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import mode
 
 import torch
 from torch import Tensor
 
 from ..findings import Finding
+from ..joined import Changed, cuts, fresh, joined
 from ..lab import Lab
 from ..pairs import targets
 from ..record import Record
 from ..tape import Slot, Tape, slots_in
-from ..through_time import LAYERS
+from ..through_time import CELLS, LAYERS
 from ..watch import LOSSES
 
 CODE = "horizon-too-short"
@@ -43,7 +45,11 @@ OVERLAP, AGREED = 2, 0.95
 FEW = 10
 """Samples for each number of a window."""
 
-CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+UNREACHED = 0.25
+"""Of the positions in a window that begins with an empty state: those for which the input that matters lies before."""
+
+SHARE = 0.7
+"""Of the time left for experiments: where this one says nothing, others may."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ class Lags:
     """The window, and the best share of the target's variance that one lag explains, within and beyond it.
 
     Attributes:
+        emptied: each window begins with an empty state; `beyond` is of inputs that lie in a window before.
+        unreached: of the positions in such a window, the share for which `lag` is the one that matters, and lies there;
+            `within` is the most that a lag within it explains for these.
         given: the windows are the samples, and `within` is the share that all lags within one explain together.
         left: the squared error that the best lag beyond the window leaves; 0 where the loss is another one.
     """
@@ -62,15 +71,23 @@ class Lags:
     samples: int
     given: bool = False
     left: float = 0.0
+    emptied: bool = False
+    unreached: float = 0.0
 
 
 def findings(record: Record) -> list[Finding]:
-    """Where the best lag lies beyond the window."""
+    """Where the best lag lies beyond the window, or where a network with its states handed on does far better."""
     lab = record.lab
     if lab is None or not lab.tapes:
         return []
+    return _beyond(lab, record) or _interrupted(lab, record)
+
+
+def _beyond(lab: Lab, record: Record) -> list[Finding]:
     found: Lags | None = lab.ask("lags", lambda in_time: experiment(lab, in_time))
     chance = 20.0 / found.samples if found else 0.0
+    if found is not None and found.emptied:
+        return [_of_emptied(found)] if found.unreached >= UNREACHED else []
     if found is None or found.beyond < LEAST + chance or found.beyond < BETTER * (found.within + chance):
         return []
     if found.given:
@@ -86,6 +103,61 @@ def findings(record: Record) -> list[Finding]:
             "state from one window to the next.",
         )
     ]
+
+
+def _of_emptied(found: Lags) -> Finding:
+    return Finding(
+        CODE,
+        "error",
+        f"the state at the start of each window of {found.window} steps",
+        f"Each window begins with an empty state, though it continues the one before: the input {found.lag} steps "
+        f"before explains {found.beyond:.0%} of the target's variance also where it lies in a window before. At "
+        f"{found.unreached:.0%} of the steps it does, and there what is in the window explains {found.within:.1%} at "
+        "most.",
+        "Carry the state from one window to the next: keep what the layer returns, detach it, and pass it with the "
+        "next batch (state = state.detach()).",
+    )
+
+
+def _interrupted(lab: Lab, record: Record) -> list[Finding]:
+    """Of a state that is detached on its way, or forgotten from call to call."""
+    end, run = record.lowest_loss(), [loss for _, loss in record.course()]
+    for name, which, what, without, fix in (
+        (
+            "detached inside",
+            cuts,
+            "The state is detached on its way to the loss",
+            "without that",
+            "Detach the state between updates only, not inside of the sequence that a loss is made of; to save memory, "
+            "use shorter sequences or torch.utils.checkpoint.",
+        ),
+        (
+            "empty again",
+            fresh,
+            "A recurrent layer is called again and again with an empty state",
+            "with the state handed on from call to call",
+            "Keep the state that a call returns and pass it to the next: state = cell(x[t], state).",
+        ),
+    ):
+        calls = which(lab.tapes[0])
+        if not calls:
+            continue
+        work = partial(joined, lab, which, run=run, end=end)
+        found: Changed | None = lab.ask(name, work, SHARE)
+        if found is None:
+            continue
+        return [
+            Finding(
+                CODE,
+                "error",
+                f"the state, {len(calls)} times in a step of training",
+                f"{what}. From the same start, {found.updates} updates {without} brought the loss from "
+                f"{found.start:.3g} to {found.after:.3g} (on batches that were held out); the run, in {record.steps} "
+                f"updates, came to {end:.3g}.",
+                fix,
+            )
+        ]
+    return []
 
 
 def _of_samples(found: Lags) -> Finding:
@@ -125,6 +197,8 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
     windows = [w for w in found if w is not None]
     if len(windows) < max(WINDOWS, len(found)) or len({(w.kind, w.x.shape[1:], w.y.shape[1:]) for w in windows}) != 1:
         return _stitched(lab, in_time)
+    if all(w.begins for w in windows) and len({w.x.shape for w in windows}) == 1 and all(w.told.all() for w in windows):
+        return _emptied(windows, in_time)
     kind, x = windows[0].kind, torch.cat([w.x for w in windows])
     x = _columns(x, kind if x.is_floating_point() else "cross_entropy")
     y, told = _columns(torch.cat([w.y for w in windows]), kind), torch.cat([w.told for w in windows])
@@ -139,6 +213,42 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
         shares.append(_explained(x[at], y[where[at + lag]]) if len(at) else 0.0)
     within, beyond = max(shares[:length]), max(shares[length:], default=0.0)
     return Lags(length, within, beyond, length + shares[length:].index(beyond), y[..., 0].numel())
+
+
+def _emptied(windows: list[Window], in_time: Callable[[], bool]) -> Lags | None:
+    """Of windows that begin with an empty state: what says more than all that is in the window, and lies before it.
+
+    Positions in a window may each have a mean of their own. Without these, windows that do not continue each other say
+    nothing about each other.
+    """
+    kind, length = windows[0].kind, len(windows[0].x)
+    x = torch.cat([w.x for w in windows])
+    x = _columns(x, kind if x.is_floating_point() else "cross_entropy")
+    y = _columns(torch.cat([w.y for w in windows]), kind)
+    position = torch.arange(len(x)) % length
+    apart = [_by_position(v, length) for v in (x, y)]
+    inside, before = list[float](), list[float]()
+    for lag in range(min(WINDOWS * length, len(x) // 2)):
+        if not in_time():
+            return None
+        same, other = (position >= lag).nonzero().flatten(), (position < lag).nonzero().flatten()
+        other = other[other >= lag]
+        inside.append(_explained(x[same - lag], y[same]) if len(same) else 0.0)
+        enough = len(other) * x.shape[1] >= FEW * x.shape[2]
+        before.append(_explained(apart[0][other - lag], apart[1][other]) if len(other) and enough else 0.0)
+    beyond = max(before)
+    lag = before.index(beyond)
+    chance = 20.0 / (sum(1 for t in position.tolist() if t < lag) * x.shape[1] or 1)
+    reached = [max(inside[: t + 1]) for t in range(length)]
+    without = [t for t in range(min(lag, length)) if beyond > max(LEAST + chance, BETTER * (reached[t] + chance))]
+    within = max((reached[t] for t in without), default=0.0)
+    return Lags(length, within, beyond, lag, y[..., 0].numel(), emptied=True, unreached=len(without) / length)
+
+
+def _by_position(values: Tensor, length: int) -> Tensor:
+    """Less the mean of each position in a window."""
+    by = values.unflatten(0, (-1, length))
+    return (by - by.mean((0, 2), keepdim=True)).flatten(0, 1)
 
 
 def _stitched(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
@@ -227,7 +337,9 @@ def _window(tape: Tape) -> Window | None:
         y = y.transpose(0, 1)
     elif y.shape[:2] != (time, batch):  # made flat
         y = y.reshape(batch, time, -1).transpose(0, 1) if batch_first else y.reshape(time, batch, -1)
-    return Window(losses[0].name, x, y.reshape(time, batch, -1), torch.ones(time, dtype=torch.bool))
+    state = [tape.given.get(slot.number) for slot in slots_in(layers[0].args[1])]
+    told = torch.ones(time, dtype=torch.bool)
+    return Window(losses[0].name, x, y.reshape(time, batch, -1), told, _is_zero(state))
 
 
 def _loop(tape: Tape) -> Window | None:
@@ -240,7 +352,7 @@ def _loop(tape: Tape) -> Window | None:
             x, state = _given(tape, call.args[0]), [tape.given.get(slot.number) for slot in slots_in(call.args[1])]
             if x is None or x.ndim != 2:  # a layer on top of another
                 continue
-            begins = begins or (not steps and all(s is not None and not bool(s.any()) for s in state))
+            begins = begins or (not steps and _is_zero(state))
             steps.append(x)
         elif call.name in LOSSES and steps and len(call.args) > 1 and isinstance(call.args[1], Slot):
             y = tape.given.get(call.args[1].number)
@@ -251,7 +363,15 @@ def _loop(tape: Tape) -> Window | None:
         return None
     told = torch.tensor([step + 1 in targets for step in range(len(steps))])
     y = torch.stack([y for _, y in targets.values()])
+    if not y.is_floating_point() and y.shape[2] > 1:  # classes of all steps at once (batch, time)
+        if y.shape[0] > 1 or y.shape[2] != len(steps):
+            return None
+        y, told = y.permute(2, 1, 0), torch.ones_like(told)
     return Window(next(iter(targets.values()))[0], torch.stack(steps), y, told, begins)
+
+
+def _is_zero(state: list[Tensor | None]) -> bool:
+    return all(s is not None and not bool(s.any()) for s in state)
 
 
 def _given(tape: Tape, slot: Slot) -> Tensor | None:

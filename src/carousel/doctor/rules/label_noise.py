@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 
 from ..answers import Agreement
+from ..criteria import Labels
 from ..findings import Finding
 from ..lab import Lab
 from ..pairs import pairs, plain_network
 from ..record import Record
-from ..seen import Labels
 
 CODE = "label-noise"
 EXPLAINS = ("overfitting",)
@@ -120,7 +120,7 @@ def findings(record: Record) -> list[Finding]:
     """Where nothing of what is learned by heart is true of other data."""
     found = []
     by_loss = record.answers.evaluations
-    for kind, of in {**dict.fromkeys(record.labels, record.comparisons.evaluations), **by_loss}.items():
+    for kind, of in {**dict.fromkeys(record.criteria.labels, record.comparisons.evaluations), **by_loss}.items():
         evaluations = [one for one in of if one.samples >= LEAST and one.step]
         if not evaluations or evaluations[-1].step < record.steps * 3 / 4:
             continue
@@ -137,7 +137,7 @@ def findings(record: Record) -> list[Finding]:
 
 def _of_copies(record: Record) -> list[Finding]:
     """Where copies of a row have labels of their own each."""
-    lab, labels = record.lab, record.labels.get("cross_entropy", record.labels.get("nll_loss"))
+    lab, labels = record.lab, record.criteria.labels.get("cross_entropy", record.criteria.labels.get("nll_loss"))
     known = None if labels is None else _learned(labels, record.steps * 3 // 4)
     if lab is None or known is None or known[0] < LEARNED:
         return []
@@ -156,7 +156,7 @@ def _of_copies(record: Record) -> list[Finding]:
 
 
 def _classes(record: Record, kind: str, evaluations: list[Agreement]) -> str | None:
-    labels = record.labels.get(kind)
+    labels = record.criteria.labels.get(kind)
     known = None if labels is None else _learned(labels, record.steps * 3 // 4)
     if known is None:
         return None

@@ -11,7 +11,7 @@ EXPLAINS = ()
 
 def findings(record: Record) -> list[Finding]:
     """The first value that is no number."""
-    first = record.non_finite
+    first = record.finiteness.first
     if first is None:
         return []
     return [

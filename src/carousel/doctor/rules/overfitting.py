@@ -33,8 +33,8 @@ FALL = 0.7
 def findings(record: Record) -> list[Finding]:
     """Where an evaluation loss has risen for long while the training loss fell."""
     found = []
-    for kind, of in record.evaluations.items():
-        trained = record.trained.get(kind, [])
+    for kind, of in record.criteria.evaluations.items():
+        trained = record.criteria.trained.get(kind, [])
         if len(of) < LEAST or not trained or min(value for _, value, _ in of) <= 0:
             continue
         values = [value for _, value, _ in of]

@@ -1,9 +1,14 @@
 """Parameters that never change though they should: no optimizer has them, or no gradient reaches them.
 
+A tensor that is kept as an attribute and is no `nn.Parameter` (as what `.t()` or `.to()` makes of one) is registered
+nowhere; nor is a parameter in a plain list. And an optimizer may hold the parameters of another network than the one
+that is trained, as of a copy, so that none of them ever has a gradient.
+
 A gradient may arrive and be zero everywhere, each time: that of a step function is. Other causes, as units that are
 dead or a loss with the weight 0, have rules of their own or are meant.
 
-Frozen on purpose (`requires_grad` false) is no fault, nor is a part of the network that is never called.
+Frozen on purpose (`requires_grad` false) is no fault, nor is a part of the network that is never called, nor what was
+loaded and is left out of the optimizer, as the body of a network that gets a new head, or a yardstick of images.
 """
 
 from __future__ import annotations
@@ -19,6 +24,9 @@ EXPLAINS = ("vanishing-gradient-depth", "underfitting")
 LEAST = 3
 SHOWN = 3
 
+UNUSED = 30
+"""Gradients that are made and dropped: for a picture of what a network looks at, a few are enough."""
+
 LEAST_ZEROS = 10
 """Updates with a gradient of zeros: the first may be for other reasons, as a last layer that begins with zeros."""
 
@@ -28,12 +36,16 @@ STEPS = ("sign", "sgn", "round", "floor", "ceil", "trunc", "fix")
 
 def findings(record: Record) -> list[Finding]:
     """Where parameters want a gradient and get none, or get one that no optimizer uses."""
-    if record.looked < LEAST or (record.non_finite is not None and record.non_finite.step == 0):
+    if not record.steps:
+        return _no_update(record)
+    first = record.finiteness.first
+    if record.looked < LEAST or (first is not None and first.step == 0):
         return []
     wanting = [p for p in record.parameters if p.wanted]
     unheld = [p for p in wanting if not p.held and p.gradients]
     unreached = [p for p in wanting if p.held and p.called and not p.gradients]
-    found = []
+    found = _stray(record) + _another(record, unheld)
+    unheld = [p for p in unheld if not p.loaded]
     if unheld and any(p.held for p in wanting):
         lists = len({p.owner for p in wanting}) > 1
         why = (
@@ -50,6 +62,8 @@ def findings(record: Record) -> list[Finding]:
                 f"{why}pass all parameters to the optimizer, or set requires_grad_(False) on those that are to stay.",
             )
         )
+    if record.emptied == record.looked:
+        return [_emptied(record)]
     if unreached:
         found.append(
             Finding(
@@ -77,6 +91,72 @@ def findings(record: Record) -> list[Finding]:
             )
         )
     return found
+
+
+def _no_update(record: Record) -> list[Finding]:
+    """Where gradients are made and dropped again and again, and nothing is ever changed by them."""
+    if not record.optimizers or record.backwards < UNUSED or 2 * record.dropped < record.backwards:
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            "all parameters",
+            f"backward() was called {record.backwards} times and zero_grad() {record.dropped} times, but no update was "
+            "made in between: the parameters stay as they were made.",
+            "Call optimizer.step() after loss.backward(), before the gradients are dropped again.",
+        )
+    ]
+
+
+def _emptied(record: Record) -> Finding:
+    return Finding(
+        CODE,
+        "error",
+        "all parameters",
+        f"In all {record.emptied} updates looked at, zero_grad() was called between backward() and step(): the "
+        "gradients were gone when they were to be used, and the parameters stay as they were made.",
+        "Call zero_grad() before backward(), or behind step().",
+    )
+
+
+def _stray(record: Record) -> list[Finding]:
+    """Where a tensor that is part of the network is registered nowhere."""
+    held = {id(p) for of in record.updates.values() for p in of.held}
+    strays = record.strays.unheld(held) if held else []
+    if not strays:
+        return []
+    names = list(dict.fromkeys(one.name or "" for one in strays))
+    numbers = sum(one.tensor.numel() for one in strays)
+    return [
+        Finding(
+            CODE,
+            "error",
+            ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""),
+            f"Tensors that no module has as parameters, and no optimizer has ({len(strays)} with {numbers:,} numbers), "
+            "get a gradient in each step: they stay as they were made.",
+            "Assign an nn.Parameter itself as the attribute, with nothing applied to it (no .t(), .to(), * 0.1), or "
+            "use nn.ParameterList; then pass all parameters to the optimizer.",
+        )
+    ]
+
+
+def _another(record: Record, unheld: list[ParameterSeen]) -> list[Finding]:
+    """Where an optimizer updates what has no part in the loss, and what has is in none."""
+    optimizers = list(record.updates.values())
+    if not unheld or not optimizers or any(of.pushed or not of.held for of in optimizers):
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the optimizer {optimizers[0].kind}" + (f" ({optimizers[0].line})" if optimizers[0].line else ""),
+            f"None of its {len(optimizers[0].held)} parameters had a gradient in {record.looked} updates, while "
+            f"{_numbers(unheld)} of the network that is trained have one: it holds those of another network.",
+            "Make the optimizer from the parameters of the network that is called, and after that is copied, replaced "
+            "or made anew.",
+        )
+    ]
 
 
 def _step_function(record: Record) -> str | None:

@@ -2,6 +2,9 @@
 
 Many layers with neither skip connections nor normalization are a hint. The experiment decides: from the same start,
 with most of the layers that keep the size taken out, as many updates get much further than the run did.
+
+A shallow network has smaller gradients, and the learning rate of the deep one may be too small for it. So a few updates
+are tried with a larger one: where the shallow network learns by it, and the deep one does not, it is the depth.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from ..findings import Finding
-from ..lab import UPDATES, Lab
+from ..lab import UPDATES, Lab, far_below
 from ..record import Record
-from ..tape import Call, Slot, Tape
+from ..tape import Call, Change, Slot, Tape
 
 CODE = "too-deep-plain"
 EXPLAINS = ("dead-relu", "vanishing-gradient-depth", "underfitting")
@@ -31,6 +36,9 @@ LONGEST = 300
 WORSE = 1.5
 """The run's loss at its end over that of the experiment."""
 
+FASTER = 10.0
+"""Times the learning rate."""
+
 HIGH = 0.1
 """The run's loss at its end over that at its start: below, it has learned what there is."""
 
@@ -47,52 +55,92 @@ class Shallow:
     layers: int
 
 
+@dataclass(frozen=True)
+class Faster:
+    """With a larger learning rate: held-out losses of the shallow network, at the start and behind the updates, and of
+    the deep one.
+    """
+
+    start: float
+    after: float
+    deep: float
+    layers: int
+
+
 def findings(record: Record) -> list[Finding]:
     """Where a shallower network does far better."""
     lab = record.lab
     if lab is None or record.steps < UPDATES or not lab.tapes or len(_layers(lab.tapes[0])) < REMOVABLE:
         return []
-    updates = min(record.steps, LONGEST)
-    found = lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
-    if found is None:
+    end, updates = record.last_loss(), min(record.steps, LONGEST)
+    faster: Faster | None = lab.ask("shallow, faster", lambda in_time: experiment(lab, in_time))
+    if faster is not None and all(far_below(faster.start, faster.after, deep) for deep in (faster.deep, end)):
+        what = f"{UPDATES} updates from the same start with {FASTER:g} times the learning rate bring the loss from "
+        what += f"{faster.start:.3g} to {faster.after:.3g}, and that of the whole network to {faster.deep:.3g}"
+        return [_finding(record, faster.layers, what)]
+    found: Shallow | None = lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    if found is None or not 0 < found.after * WORSE < end or end < HIGH * found.start:
         return []
-    end = record.last_loss()
-    if not 0 < found.after * WORSE < end or end < HIGH * found.start:
-        return []
-    return [
-        Finding(
-            CODE,
-            "error",
-            f"the {found.layers} layers of equal size",
-            f"There are neither skip connections nor normalization. With {found.layers - LEFT} of {found.layers} "
-            f"layers taken out, {updates} updates from the same start bring the loss from {found.start:.3g} to "
-            f"{found.after:.3g} (on batches that were held out); the run, after {record.steps} updates, was at "
-            f"{end:.3g}.",
-            "Add skip connections, x = x + layer(x), or normalization (nn.BatchNorm1d, nn.LayerNorm) behind each "
-            "layer; or use fewer layers.",
-        )
-    ]
+    what = f"{updates} updates from the same start bring the loss from {found.start:.3g} to {found.after:.3g}"
+    return [_finding(record, found.layers, what)]
+
+
+def _finding(record: Record, layers: int, what: str) -> Finding:
+    return Finding(
+        CODE,
+        "error",
+        f"the {layers} layers of equal size",
+        f"There are neither skip connections nor normalization. With {layers - LEFT} of {layers} layers taken out, "
+        f"{what} (on batches that were held out); the run, after {record.steps} updates, was at "
+        f"{record.last_loss():.3g}.",
+        "Add skip connections, x = x + layer(x), or normalization (nn.BatchNorm1d, nn.LayerNorm) behind each "
+        "layer; or use fewer layers.",
+    )
+
+
+def experiment(lab: Lab, in_time: Callable[[], bool]) -> Faster | None:
+    """None where the network is not deep and plain."""
+    layers = _layers(lab.tapes[0])
+    if len(layers) < REMOVABLE:
+        return None
+    change = _without(layers)
+    lab.restore()
+    start = lab.held_out_loss(change)
+    after = lab.trial(in_time, factor=FASTER, change=change)
+    if after is None or not far_below(start, after, start):
+        return None
+    deep = lab.trial(in_time, factor=FASTER)
+    return None if deep is None else Faster(start, after, deep, len(layers))
 
 
 def _experiment(lab: Lab, in_time: Callable[[], bool], updates: int) -> Shallow | None:
     layers = _layers(lab.tapes[0])
-    step = (len(layers) - 1) // (LEFT - 1)
-    out = {id(weight) for number, weight in enumerate(layers) if number % step}
-
-    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        return args[0] if call.weighs and len(args) > 1 and id(args[1]) in out else None
-
+    change = _without(layers)
     lab.restore()
     start = lab.held_out_loss(change)
     after = lab.trial(in_time, change=change, updates=updates)
     return None if after is None else Shallow(start, after, len(layers))
 
 
+def _without(layers: list[Any]) -> Change:
+    """Leave out all but `LEFT` of the layers."""
+    step = (len(layers) - 1) // (LEFT - 1)
+    out = {id(weight) for number, weight in enumerate(layers) if number % step}
+
+    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if not call.weighs or len(args) < 2 or id(args[1]) not in out:
+            return None
+        own = [a for a in args[1:3] if isinstance(a, Tensor)]  # they get gradients of zero, which may be clipped
+        return args[0] + 0.0 * sum(a.sum() for a in own)
+
+    return change
+
+
 def _layers(tape: Tape) -> list[Any]:
     """The weights of a plain network's layers that keep the size, in order; none if it is not plain."""
     parameters, given = tape.parameters, tape.given
     weights, plain = [], True
-    for call in tape.calls:
+    for call in _forward(tape):
         moving = [slot for slot in call.inputs if slot.number not in given]
         plain = plain and not any(norm in call.name for norm in NORMS)
         plain = plain and not (call.name in SUMS and len(set(moving)) > 1)
@@ -103,6 +151,12 @@ def _layers(tape: Tape) -> list[Any]:
                 weights.append(weight)
     once = [w for w in weights if sum(w is other for other in weights) == len(_backwards(tape))]
     return list({id(w): w for w in once}.values()) if plain else []
+
+
+def _forward(tape: Tape) -> list[Call]:
+    """Without what is done with the gradients, as clipping, which sums over all layers."""
+    last = max(at for at, entry in enumerate(tape.entries) if not isinstance(entry, Call))
+    return [entry for entry in tape.entries[:last] if isinstance(entry, Call)]
 
 
 def _backwards(tape: Tape) -> list[Any]:

@@ -2,16 +2,19 @@
 
 In training mode an evaluation is noisy: dropout drops units, batch norm uses the statistics of the batch at hand and
 changes the running ones. In evaluation mode a network that learns has no dropout, and batch norm that does not adapt.
+
+A function has no mode: `F.dropout` drops unless its `training` says no, attention always drops what it is told, and a
+layer that is made anew in each call is in training mode. With `training=True` written out it is meant.
 """
 
 from __future__ import annotations
 
 from ..findings import Finding
 from ..record import Record
-from ..seen import ModuleSeen
+from ..seen import DropoutSeen, ModuleSeen
 
 CODE = "train-eval-mode"
-EXPLAINS = ()
+EXPLAINS = ("dead-relu",)
 
 LEAST = 3
 LEARNING = 20
@@ -26,6 +29,9 @@ def findings(record: Record) -> list[Finding]:
         if seen.noisy and seen.learning and seen.evaluating >= LEAST and seen.evaluating_in_training == seen.evaluating
     ]
     averaged = any(seen.outermost and 2 * seen.repeated > seen.evaluating for seen in record.modules)
+    always = [of for of in record.dropouts.values() if of.evaluating >= LEAST and of.module.learning]
+    if always and not averaged:
+        return [_always(always)]
     if averaged:  # the same inputs again and again: the mean over dropped units is wanted
         wrong = [seen for seen in wrong if seen.noisy != "dropout"]
     if not wrong:
@@ -42,6 +48,35 @@ def findings(record: Record) -> list[Finding]:
             "Call model.eval() before evaluating, and model.train() before training goes on.",
         )
     ]
+
+
+def _always(of: list[DropoutSeen]) -> Finding:
+    """Dropout that no mode turns off."""
+    one = of[0]
+    what, advice = {
+        "made": (
+            "a dropout layer is made in each call, which is in training mode whatever the mode of the network",
+            "Make the layer once, in __init__, as an attribute of the module.",
+        ),
+        "scaled_dot_product_attention": (
+            "scaled_dot_product_attention drops dropout_p of the weights whatever the mode of the network",
+            "Pass dropout_p=self.p if self.training else 0.0.",
+        ),
+    }.get(
+        one.kind,
+        (
+            f"F.{one.kind} is called without training=, and drops whatever the mode of the network",
+            f"Pass training=self.training to F.{one.kind}, or use a layer, as nn.Dropout; and call model.eval() "
+            "before evaluating.",
+        ),
+    )
+    return Finding(
+        CODE,
+        "warning",
+        one.module.name + (f" ({one.line})" if one.line else ""),
+        f"Dropout was on in {one.evaluating} calls that were made without gradients or in evaluation mode: {what}.",
+        advice,
+    )
 
 
 def _stays_in_evaluation(record: Record) -> list[Finding]:

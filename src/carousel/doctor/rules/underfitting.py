@@ -3,6 +3,8 @@
 A loss that stays high may be all that the data allow. So a plain reference network (two hidden layers) learns from the
 same recorded batches: where it gets much lower on batches that were held out, there was more to learn.
 
+The loss is one of PyTorch's functions, or a squared or absolute error that is written out.
+
 Of data that come in a few batches, or in one, a quarter of the rows is held out. Such a run makes few updates for the
 samples that it sees, so that it must have come to rest, too: one that is slow is not too small.
 
@@ -13,6 +15,7 @@ Layers that are narrower than inputs and outputs are meant so, as to compress; w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 
 from ..findings import Finding
 from ..lab import Lab
-from ..pairs import RATE, UNITS, UPDATES
+from ..pairs import EXACT, RATE, UNITS, UPDATES, target_of
 from ..record import Record
 from ..tape import MOVING, Backward, Call, Slot, Tape
 from ..watch import LOSSES
@@ -175,14 +178,19 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
     def change_for(part: Part) -> Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]:
         x, chosen = _inputs(lab, part[0]), part[1]
 
+        found = target_of(part[0])
+        assert found is not None
+
         def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-            if call.name not in LOSSES:
+            if call is not found[0]:
                 return None
-            given, others = x, args[1:]
+            given, others = x, list(args)
+            at = call.args.index(found[1])
             if chosen is not None:
-                given, others = x[chosen], (args[1][chosen], *args[2:])
-            scores = net((given - mean) / std).reshape(len(given), *shape).to(args[0].dtype)
-            return call.function(_suited(call.name, scores), *others, **keywords)
+                given, others[1 - at] = x[chosen], args[1 - at][chosen]
+            scores = net((given - mean) / std).reshape(len(given), *shape).to(args[at].dtype)
+            others[at] = _suited(call.name, scores)
+            return call.function(*others, **keywords)
 
         return change
 
@@ -206,7 +214,10 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Reference | None:
 
 def _is_mean_over_rows(lab: Lab, tape: Tape) -> bool:
     """Whether the loss has a target for each row, and its mean is all there is: that of some rows is comparable."""
-    (call,) = (call for call in tape.calls if call.name in LOSSES)
+    calls = [call for call in tape.calls if call.name in LOSSES]
+    if len(calls) != 1:
+        return False
+    (call,) = calls
     if call.keywords.get("reduction", "mean") != "mean" or not isinstance(call.result, Slot):
         return False
     if any(isinstance(entry, Backward) and entry.root != call.result for entry in tape.entries):
@@ -241,14 +252,31 @@ def _inputs(lab: Lab, tape: Tape) -> Tensor:
 
 
 def _batch(lab: Lab, tape: Tape) -> tuple[Tensor, Slot] | None:
-    """The only input, and where its scores go into the only loss."""
+    """The only input, and what of it goes into the only loss, or into the only difference from data."""
     given = lab.data_slots(tape)
-    calls = [call for call in tape.calls if call.name in LOSSES]
     backwards = [entry for entry in tape.entries if isinstance(entry, Backward)]
-    if len(given) != 1 or len(calls) != 1 or len(backwards) != 1 or not isinstance(calls[0].args[0], Slot):
+    found = target_of(tape)
+    if len(given) != 1 or found is None or len(backwards) != 1:
         return None
     (x,) = given.values()
-    return x.flatten(1).float(), calls[0].args[0]
+    return x.flatten(1).float(), found[1]
+
+
+def _is_same(target: Tensor, x: Tensor) -> bool:
+    """A network that gives back its inputs is narrow on purpose."""
+    return (
+        target.is_floating_point() and target.numel() == x.numel() and torch.equal(target.reshape(x.shape).float(), x)
+    )
+
+
+def _is_error_of(scores: Tensor, target: Tensor, roots: list[Tensor]) -> bool:
+    """Whether a loss that is written out is the mean squared or absolute error, and nothing else."""
+    if scores.shape != target.shape or len(roots) != 1:
+        return False
+    apart = (scores - target).detach()
+    return any(
+        math.isclose(float(roots[0]), float(m), rel_tol=EXACT) for m in (apart.square().mean(), apart.abs().mean())
+    )
 
 
 def _score_sizes(lab: Lab, batches: list[tuple[Tensor, Slot] | None]) -> set[tuple[int, ...]]:
@@ -258,8 +286,12 @@ def _score_sizes(lab: Lab, batches: list[tuple[Tensor, Slot] | None]) -> set[tup
     for tape, batch in zip(lab.tapes[: len(batches)][:2], batches[:2], strict=True):
         keep: dict[int, Tensor] = {}
         with torch.no_grad():
-            tape.replay(backward=False, keep=keep)
+            roots = tape.replay(backward=False, keep=keep)
+        found = target_of(tape)
         assert batch is not None
-        scores = keep[batch[1].number]
-        sizes.add(tuple(scores.shape[1:]) if len(scores) == len(batch[0]) else (-1,))
+        assert found is not None
+        scores, target = keep[batch[1].number], keep[found[2].number]
+        fits = len(scores) == len(batch[0]) and not _is_same(target, batch[0])
+        fits = fits and (found[0].name in LOSSES or _is_error_of(scores, target, roots))
+        sizes.add(tuple(scores.shape[1:]) if fits else (-1,))
     return sizes - {(-1,)} if (-1,) not in sizes else set()

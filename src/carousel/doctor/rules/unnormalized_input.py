@@ -37,10 +37,13 @@ TARGETS = 10.0
 """Root mean square of the targets of a regression: outputs begin at about 1."""
 
 SPREAD = 20.0
-"""Of the largest feature over that of the middle one: their weights would need as different learning rates."""
+"""Of the largest feature, over the standard deviation of the middle one: what tells samples apart is small beside what
+they all share, as where features lie far from zero, or were standardized row by row."""
 
 GROSS, TIMES, BETTER = 100.0, 4, 0.9
 """With inputs so large it is enough that the experiment gets further than the run with so many times the updates."""
+
+JOINING = ("cat", "concat")
 
 FACTORS = (1.0, 10.0, 100.0)
 """Of the learning rate: a small one may have been chosen to survive the inputs."""
@@ -54,7 +57,7 @@ class Standardized:
         start: the held-out loss at the start, with standardized inputs.
         after: behind the updates, the best of the learning rates.
         largest: root mean square of the largest feature.
-        spread: that over the median of the features.
+        spread: that over the median of the features' standard deviations; of targets, their variance.
     """
 
     start: float
@@ -79,11 +82,12 @@ def _targets(record: Record) -> list[Finding]:
     end = record.last_loss() / found.spread
     if not far_below(found.start, found.after, end):
         return []
+    calls = record.criteria.calls.get("mse_loss")
     return [
         Finding(
             CODE,
             "error",
-            f"the targets of mse_loss{record.loss_calls['mse_loss'].at if 'mse_loss' in record.loss_calls else ''}",
+            f"the targets of mse_loss{calls.at if calls else ''}",
             f"The root mean square of the targets is {found.largest:.3g}. Standardized, {UPDATES} updates from the "
             f"same start bring the loss to {found.after:.3g} of their variance (on batches that were held out); the "
             f"run, after {record.steps} updates, was at {end:.3g} of it.",
@@ -136,8 +140,8 @@ def _inputs(record: Record) -> list[Finding]:
             "error",
             "the inputs of the network",
             f"The root mean square of the largest input feature is {found.largest:.3g}, {found.spread:.3g} times the "
-            f"median of the features. With every feature standardized, {UPDATES} updates from the same "
-            f"start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
+            f"median of the features' standard deviations. With every feature standardized, {UPDATES} updates from the "
+            f"same start bring the loss to {found.after:.3g} (on batches that were held out); the run, after "
             f"{record.steps} updates, was at {end:.3g}.",
             "Standardize each feature with the mean and standard deviation of the training data: x = (x - mean) / std, "
             "the same numbers for all other data; or begin the network with nn.BatchNorm1d.",
@@ -153,11 +157,17 @@ def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     mean, std = features.mean(0), features.std(0)
     sizes = features.square().mean(0).sqrt()
     largest = float(sizes.max())
-    spread = largest / max(1e-12, float(sizes[sizes > 0].median())) if largest else 1.0
+    spread = largest / float(std[std > 0].median()) if bool((std > 0).any()) else 1.0
     if not bool(features.isfinite().all()) or (SMALL < largest <= LARGE and spread <= SPREAD):
         return None
 
     def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if call.name in JOINING:
+            parts = [
+                ((t - mean) / std.clamp_min(1e-8)).to(t.dtype) if _is_data(call, t) and t.shape[-1] == len(mean) else t
+                for t in args[0]
+            ]
+            return call.function(parts, *args[1:], **keywords)
         if not call.weighs or args[0].requires_grad or not args[0].is_floating_point():
             return None
         at = _axis(call, args[0])
@@ -176,6 +186,14 @@ def with_inputs(lab: Lab, in_time: Callable[[], bool]) -> Standardized | None:
     return Standardized(start, best, largest, spread)
 
 
+def _is_data(call: Call, t: Any) -> bool:
+    """Whether features are joined, along the last axis, to what depends on a parameter, as an embedding."""
+    if not isinstance(t, Tensor) or t.requires_grad or not t.is_floating_point() or t.ndim < 2:
+        return False
+    axis = call.args[1] if len(call.args) > 1 else call.keywords.get("dim", call.keywords.get("axis", 0))
+    return axis in (-1, t.ndim - 1)
+
+
 def _features(lab: Lab) -> Tensor | None:
     """The inputs as rows, of the kind of which there are most."""
     rows: dict[int, list[Tensor]] = {}
@@ -186,6 +204,10 @@ def _features(lab: Lab) -> Tensor | None:
                 x = given[call.args[0].number]
                 x = x.movedim(_axis(call, x), -1).flatten(0, -2).float()
                 rows.setdefault(x.shape[1], []).append(x)
+            if call.name in JOINING:
+                joined = [tape.given.get(slot.number) for slot in call.inputs]
+                for x in [x for x in joined if x is not None and _is_data(call, x)]:
+                    rows.setdefault(x.shape[-1], []).append(x.flatten(0, -2).float())
     return torch.cat(max(rows.values(), key=len)) if rows else None
 
 

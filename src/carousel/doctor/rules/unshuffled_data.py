@@ -23,11 +23,11 @@ from statistics import fmean
 import numpy as np
 import torch
 
+from ..criteria import Labels
 from ..findings import Finding
 from ..lab import UPDATES, Lab, far_below
 from ..pairs import target_of, targets
 from ..record import Record
-from ..seen import Labels
 from ..tape import Tape
 
 CODE = "unshuffled-data"
@@ -84,8 +84,8 @@ class Mixed:
 
 def findings(record: Record) -> list[Finding]:
     """Where the batches are sorted."""
-    found = [f for kind, labels in record.labels.items() if (f := _judge(kind, labels)) is not None]
-    return found or (_single(record) if record.labels else _drift(record))
+    found = [f for kind, labels in record.criteria.labels.items() if (f := _judge(kind, labels)) is not None]
+    return found or (_single(record) if record.criteria.labels else _drift(record))
 
 
 def _single(record: Record) -> list[Finding]:
@@ -113,7 +113,7 @@ def _single(record: Record) -> list[Finding]:
 
 def _single_share(record: Record) -> float:
     """Of the batches, 0 where they are not those of one loss that tells classes apart, called once an update."""
-    ((kind, labels), *others) = record.labels.items()
+    ((kind, labels), *others) = record.criteria.labels.items()
     steps, seen = _large(labels)
     if others or kind not in ("cross_entropy", "nll_loss") or len(steps) < LEAST:
         return 0.0

@@ -1,8 +1,9 @@
 """A loss that does not fit the head of the network.
 
 A column of outputs minus a row of targets is a table, which PyTorch makes without a word. Cross-entropy of one score is
-always zero. A rate is no logarithm of a rate. `nll_loss` expects log-probabilities: for anything else it is a linear
-function of the scores, without a lower bound, so that it falls for ever while nothing is learned.
+always zero. A rate is no logarithm of a rate. `nll_loss` expects log-probabilities, and so do `ctc_loss` and `kl_div`:
+for anything else it is a linear function of the scores, without a lower bound, so that it falls for ever while nothing
+is learned. So does a binary cross-entropy of labels that are not between 0 and 1; other losses need labels of -1 and 1.
 
 A squared error is not wrong by itself: numbers of classes may be numbers, and shares may be learned by it. So two
 experiments: where a plain classifier recognizes the classes and the rounded answers of the run do not, the numbers are
@@ -20,18 +21,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..criteria import LossCalls
 from ..findings import Finding
 from ..lab import UPDATES, Lab, far_below
 from ..pairs import pairs, plain_network, target_of, targets
 from ..record import Record
 from ..recorder import Broadcast
-from ..seen import LossCalls
 from ..tape import Call
 
 CODE = "wrong-loss"
 EXPLAINS = ("saturated-activations", "exploding-gradient-depth", "underfitting")
 
 LEAST = 3
+
+LOGARITHMS = ("nll_loss", "ctc_loss", "kl_div")
+"""Losses whose input is the logarithm of probabilities."""
 
 FEWEST, MOST = 3, 20
 """Classes: two have only one order, and of more a few batches hold too little."""
@@ -70,7 +74,7 @@ class Names:
 def findings(record: Record) -> list[Finding]:
     """Where `nll_loss` was given what are no log-probabilities."""
     table = record.lab.recorder.broadcast if record.lab is not None else None
-    for calls in record.loss_calls.values():
+    for calls in record.criteria.calls.values():
         if table is None and calls.table is not None:
             table = Broadcast(*calls.table, calls.line)
     if table is not None:
@@ -84,7 +88,7 @@ def findings(record: Record) -> list[Finding]:
                 "Give both the same shape: targets.unsqueeze(1), or outputs.squeeze(1).",
             )
         ]
-    one = record.loss_calls.get("cross_entropy")
+    one = record.criteria.calls.get("cross_entropy")
     if one is not None and one.looked >= LEAST and one.columns == one.looked:
         return [
             Finding(
@@ -97,26 +101,62 @@ def findings(record: Record) -> list[Finding]:
                 "regression mse_loss.",
             )
         ]
-    rate = record.loss_calls.get("poisson_nll_loss")
+    rate = record.criteria.calls.get("poisson_nll_loss")
     if rate is not None and rate.looked >= LEAST and rate.positive == rate.looked and rate.maker.startswith(POSITIVE):
         return [_rate(rate)]
-    calls = record.loss_calls.get("nll_loss")
-    if calls is None or calls.looked < LEAST or calls.log_probabilities:
+    unfit = [calls for calls in record.criteria.calls.values() if LEAST <= calls.checked == calls.unfit]
+    if unfit:
+        return [_targets(unfit[0])]
+    calls = next((of for kind in LOGARITHMS if (of := record.criteria.calls.get(kind)) is not None), None)
+    if calls is None or not _lacks_logarithm(record, calls):
         return _names(record) or _shares(record)
     lowest = min((value for _, value in record.losses), default=0.0)
-    below = f" It has fallen to {lowest:.3g}; a negative log-likelihood is never below zero." if lowest < 0 else ""
+    below = f" The loss has fallen to {lowest:.3g}, and can never be below zero." if lowest < 0 else ""
     kind = "probabilities" if calls.probabilities == calls.looked else "plain scores"
     fix = "torch.log of them, or better log_softmax of the scores" if kind == "probabilities" else "log_softmax first"
     return [
         Finding(
             CODE,
             "error",
-            f"the input of nll_loss{calls.at}",
+            f"the input of {calls.kind}{calls.at}",
             f"In all {calls.looked} calls looked at, the input was {kind}, not log-probabilities (whose exponentials "
             f"sum to one).{below}",
-            f"Use cross_entropy on the scores, which takes the logarithm of the softmax itself; or apply {fix}.",
+            (
+                "Use cross_entropy on the scores, which takes the logarithm of the softmax itself; or apply "
+                if calls.kind == "nll_loss"
+                else f"{calls.kind} takes logarithms of probabilities: apply "
+            )
+            + f"{fix}.",
         )
     ]
+
+
+def _lacks_logarithm(record: Record, calls: LossCalls) -> bool:
+    """Whether the input is never a logarithm of probabilities.
+
+    Of `kl_div` the classes may lie along any axis: there it must be probabilities, or the only loss, and below zero.
+    """
+    if calls.looked < LEAST or calls.log_probabilities:
+        return False
+    negative = len(record.criteria.calls) == 1 and any(value < 0 for _, value in record.losses)
+    return calls.kind != "kl_div" or calls.probabilities == calls.looked or negative
+
+
+def _targets(calls: LossCalls) -> Finding:
+    signs = calls.kind != "binary_cross_entropy_with_logits"
+    what = (
+        "the targets are 0 and 1: those of 0 are neither one nor the other, and say nothing or the wrong"
+        if signs
+        else "there were targets below 0 or above 1: for these the loss falls without end as the scores grow"
+    )
+    meant = "-1 and 1" if signs else "0 and 1, or a share between"
+    return Finding(
+        CODE,
+        "error",
+        f"the targets of {calls.kind}{calls.at}",
+        f"It takes labels of {meant}; in all {calls.checked} calls looked at {what}.",
+        "Pass 2 * target - 1." if signs else "Pass labels of 0 and 1, as by (target > 0).float().",
+    )
 
 
 def _rate(calls: LossCalls) -> Finding:
@@ -141,7 +181,7 @@ def _size(table: Broadcast) -> str:
 def _names(record: Record) -> list[Finding]:
     """Where a regression is made of classes."""
     lab = record.lab
-    if lab is None or lab.why_not is not None or record.labels or not _numbers(lab):
+    if lab is None or lab.why_not is not None or record.criteria.labels or not _numbers(lab):
         return []
     found: Names | None = lab.ask("names", lambda in_time: _classify(lab, in_time))
     if found is None or found.order < ORDERLESS or not found.missed:
@@ -209,7 +249,7 @@ def _hits(tape: Any) -> Tensor | None:
 
 def _shares(record: Record) -> list[Finding]:
     """Where a squared error on a softmax stalls."""
-    lab, calls = record.lab, record.loss_calls.get("mse_loss")
+    lab, calls = record.lab, record.criteria.calls.get("mse_loss")
     if lab is None or calls is None or calls.looked < LEAST or calls.probabilities < calls.looked:
         return []
     found: list[float] | None = lab.ask("cross-entropy", lambda in_time: _with_logarithm(lab, in_time))
