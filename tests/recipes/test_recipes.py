@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import subprocess
 import sys
@@ -37,8 +38,23 @@ def run(recipe):
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    (tmp_path / "data/text").mkdir(parents=True)
-    (tmp_path / "data/text/tinyshakespeare.txt").write_text(TEXT)
+    """Small files of the same form as the data sets."""
+    waves = [(math.sin(k / 5) + math.sin(k / 11), math.cos(k / 7)) for k in range(600)]
+    buck = ["sampling_time,input,y", *(f"{k}e-05,{x:.3f},{y:.3f}" for k, (x, y) in enumerate(waves))]
+    words = [f" {'the of and to in'.split()[k * k % 5]} <unk> {'N says a'.split()[k * 7 % 3]} \n" for k in range(400)]
+    files = {
+        "text/tinyshakespeare.txt": TEXT,
+        "series/daily-min-temperatures.csv": "Date,Temp\n"
+        + "".join(f"{k},{10 + x}\n" for k, (x, _) in enumerate(waves)),
+        "sysid/boucwen_histeretic_system.csv": "x,v,a,E,f\n" + "".join(f"{y},0,0,{x},0\n" for x, y in waves * 2),
+        "sysid/buck_id.csv": "\n".join(buck) + "\n",
+        "sysid/buck_valid.csv": "\n".join(buck) + "\n",
+        **{f"ptb/ptb.{part}.txt": "".join(words) for part in ("train", "valid", "test")},
+    }
+    for name, text in files.items():
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     return tmp_path / "data"
 
 
@@ -94,7 +110,9 @@ def test_smoke_run(name: str, tmp_path: Path, data_dir: Path, capsys: pytest.Cap
     result = json.loads((out / "result.json").read_text())
     check_result(result, name, smoke=True)
     assert (out / "notes.txt").read_text() == "mine"
-    assert (out / "loss.svg").read_text().startswith("<?xml")
+    pictures = [*out.glob("*.svg")]
+    assert pictures
+    assert all(picture.read_text().startswith("<?xml") for picture in pictures)
     assert not list(out.glob("state*"))
     printed = capsys.readouterr().out
     assert "expected" in printed

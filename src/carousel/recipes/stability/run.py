@@ -10,94 +10,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 import carousel
 
-UNITS, STEPS = 64, 50
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda z: z, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu,
-}  # fmt: skip
+from .recursions import STEPS, UNITS, Taps, limit, response, symmetric, turning
+
 LARGEST, SECOND = (0.9, 1.0, 1.1), (0.5, 0.1)
+COLORS = dict(zip(LARGEST, ("tab:blue", "tab:orange", "tab:green"), strict=True))
 TAPS = {"0.5 h(t-1) + 0.25 h(t-5)": {1: 0.5, 5: 0.25}, "… + 0.1 h(t-8)": {1: 0.5, 5: 0.25, 8: 0.1}}
 CLOSED = "closed form, derived on this page"
-
-
-class Recursion(carousel.Cell):
-    """h_t = f(W h_{t-1} + x_t)."""
-
-    def __init__(self, input_size: int, hidden_size: int, matrix: Tensor, function: str):
-        super().__init__(input_size, hidden_size)
-        self.register_buffer("matrix", matrix)
-        self.function = FUNCTIONS[function]
-
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step."""
-        h = self.function(state[0] @ self.get_buffer("matrix").T + x)
-        return h, (h,)
-
-
-class Taps(carousel.Cell):
-    """h_t = Σ_k a_k h_{t-k} + x_t."""
-
-    def __init__(self, input_size: int, hidden_size: int, taps: dict[int, float]):
-        super().__init__(input_size, hidden_size)
-        self.factors, self.delays = tuple(taps.values()), {"h": tuple(taps)}
-
-    def step(self, x: Tensor, state: tuple[tuple[Tensor, ...]]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step."""
-        h = sum((a * h for a, h in zip(self.factors, state[0], strict=True)), start=x)
-        return h, (h,)
-
-
-def symmetric(first: float, second: float) -> Tensor:
-    """Eigenvalues `first` for (1, 1, …)/√N, `second`, and smaller ones down to none."""
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(UNITS, UNITS, dtype=torch.float64, generator=generator)
-    start[:, 0] = 1
-    basis, _ = torch.linalg.qr(start)
-    return basis @ torch.diag(torch.tensor([first, *np.linspace(second, 0, UNITS - 1)])) @ basis.T
-
-
-def turning(modulus: float, degrees: float) -> Tensor:
-    """Two dimensions: a turn, times the modulus of its two complex eigenvalues."""
-    a = math.radians(degrees)
-    return modulus * torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=torch.float64)
-
-
-def response(matrix: Tensor, function: str, start: Tensor, steps: int = STEPS) -> Tensor:
-    """(steps + 1, units): the state after the impulse `start`, and then at each step."""
-    layer = carousel.nn.Recurrent([Recursion(len(start), len(start), matrix, function)])
-    with torch.no_grad():
-        states, _ = layer(torch.zeros(steps, 1, len(start), dtype=start.dtype), (start.expand(1, 1, -1),))
-    return torch.cat([start[None], states[:, 0]])
-
-
-def limit(factor: float, function: str, sign: int) -> float:
-    """Where c_t = f(λ c_{t-1}) goes from ± 1/√N, by bisection of its fixed point; infinite where it grows for ever."""
-    if function == "linear" or function == "relu":
-        if function == "relu" and sign < 0:
-            return 0.0
-        return sign * (0.0 if factor < 1 else math.inf if factor > 1 else UNITS**-0.5)
-    if function == "tanh" and factor <= 1:
-        return 0.0
-    low, high = (1e-9, 1.0) if function == "tanh" else (-1.0, 2.0)
-    f = (lambda c: math.tanh(factor * c)) if function == "tanh" else (lambda c: 1 / (1 + math.exp(-factor * c)))
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if f(middle) > middle else (low, middle)
-    return low * (sign if function == "tanh" else 1)
 
 
 def linear(recipe: carousel.recipes.Recipe) -> None:
     """The linear recursion against its closed form, and what decides."""
     generator = torch.Generator().manual_seed(1)
-    start, worst, figure = torch.randn(UNITS, dtype=torch.float64, generator=generator), 0.0, Figure((9, 3.2))
+    start, worst, figure = torch.randn(UNITS, dtype=torch.float64, generator=generator), 0.0, Figure((9, 3.4))
     axes = figure.subplots(1, 2)
     for first, second in itertools.product(LARGEST, SECOND):
         matrix = symmetric(first, second)
@@ -105,14 +36,16 @@ def linear(recipe: carousel.recipes.Recipe) -> None:
         exact = torch.stack([vectors @ (values**t * (vectors.T @ start)) for t in range(STEPS + 1)])
         found = response(matrix, "linear", start)
         worst = max(worst, float((found - exact).norm(dim=1).max() / exact.norm(dim=1).max()))
-        axes[0].semilogy(found.norm(dim=1), "-" if second == SECOND[0] else "--", label=f"λ = {first}, {second}")
+        style = "-" if second == SECOND[0] else "--"
+        axes[0].semilogy(found.norm(dim=1), style, color=COLORS[first], label=f"{first} and {second}")
     recipe.claim(
         "linear, six matrices: relative difference from Σ λᵢᵗ(uᵢᵀh₀)uᵢ", "< 1e-12", worst, worst < 1e-12, CLOSED
     )
     for modulus in LARGEST:
         matrix, steps = turning(modulus, 25), 40
         found = response(matrix, "linear", torch.tensor([1.0, 0.0], dtype=torch.float64), steps)
-        axes[1].plot(found[:, 0], label=f"|λ| = {modulus}")
+        axes[1].plot(found[:, 0], color=COLORS[modulus], label=f"|λ| = {modulus}")
+        axes[1].plot([modulus**t for t in range(steps + 1)], ":", color=COLORS[modulus], linewidth=1)
         size = float(found[-1].norm())
         exact = modulus**steps
         recipe.claim(f"complex pair of modulus {modulus}: ‖h‖ after {steps} steps", round(exact, 6), size,
@@ -125,11 +58,11 @@ def linear(recipe: carousel.recipes.Recipe) -> None:
         size = float(response(matrix, "linear", torch.tensor([1.0, 0.0], dtype=torch.float64), 200)[-1].norm())
         recipe.claim(f"largest eigenvalue of {what}: ‖h‖ after 200 steps", "> 1e6" if grows else "< 1e-4", size,
                      size > 1e6 if grows else size < 1e-4, "|λ|^200: the modulus decides")  # fmt: skip
-    for ax, title in zip(
-        axes, ("linear: ‖h‖ (second eigenvalue 0.5 -, 0.1 --)", "complex: first element"), strict=True
-    ):
-        ax.set(title=title, xlabel="steps after the impulse")
-        ax.legend(fontsize=7)
+    axes[0].set(title="real: ‖h‖", xlabel="steps after the impulse")
+    axes[0].legend(title="two largest eigenvalues", ncols=3, fontsize=8, title_fontsize=8, loc="lower left")
+    axes[0].set_ylim(1e-4, 300)
+    axes[1].set(title="complex: first element of h, and |λ|ᵗ", xlabel="steps after the impulse", ylim=(-6, 6))
+    axes[1].legend(fontsize=8, loc="lower left")
     figure.tight_layout()
     recipe.figure(figure, "linear.svg")
 
@@ -137,21 +70,25 @@ def linear(recipe: carousel.recipes.Recipe) -> None:
 def non_linear(recipe: carousel.recipes.Recipe) -> str:
     """Each function from ± (1, 1, …)/√N: curves, and a table of limits."""
     figure = Figure((9, 5.4))
-    grid, one = figure.subplots(2, 3, sharex=True), torch.ones(UNITS, dtype=torch.float64) / UNITS**0.5
+    grid, one = figure.subplots(2, 3, sharex=True, sharey=True), torch.ones(UNITS, dtype=torch.float64) / UNITS**0.5
     lines, worst = [f"{'function':10}{'λ':>6}{'start':>10}{'limit':>14}{'after 100,000 steps':>22}"], 0.0
     for (row, sign), (column, function) in itertools.product(
         enumerate((1, -1)), enumerate(("sigmoid", "tanh", "relu"))
     ):
         for first in LARGEST:
             found = response(symmetric(first, 0.5), function, sign * one)
-            grid[row, column].plot(found.mean(1), label=f"λ = {first}")
+            grid[row, column].plot(found.mean(1), color=COLORS[first], label=f"λ = {first}")
             many = response(torch.tensor([[first]], dtype=torch.float64), function, sign * one[:1], 100_000)
             end, exact = float(many[-1, 0]), limit(first, function, sign)
             lines.append(f"{function:10}{first:6}{sign:>+7}/√N{exact:>14.6f}{end:>22.6f}")
             away = 0.0 if math.isinf(exact) and end == exact else abs(end - exact)
             worst = max(worst, away)
-        grid[row, column].set(title=f"{function} from {'+' if sign > 0 else '-'}1/√N", ylim=(-1.1, 1.1))
-    grid[0, 0].legend(fontsize=7)
+        grid[row, column].set(title=f"{function} from {'+' if sign > 0 else '-'}1/√N", ylim=(-0.8, 0.8))
+        grid[row, column].axhline(0, color="gray", linewidth=0.5)
+        grid[1, column].set_xlabel("steps after the impulse")
+    grid[0, 0].set_ylabel("mean of h")
+    grid[1, 0].set_ylabel("mean of h")
+    grid[0, 0].legend(fontsize=8, loc="lower right")
     recipe.claim("sigmoid, tanh, ReLU, three λ, two starts: distance from the limits", "< 0.01", worst, worst < 0.01,
                  "fixed points of c = f(λc); the slowest, tanh at λ = 1, is √(3/2t) away: 0.004")  # fmt: skip
     slow = float(response(torch.ones(1, 1, dtype=torch.float64), "tanh", one[:1], 100_000)[-1, 0]) * math.sqrt(2e5 / 3)
@@ -168,10 +105,8 @@ def multi_tap(recipe: carousel.recipes.Recipe) -> None:
     figure, steps = Figure((6, 3.2)), 400
     ax = figure.subplots()
     for name, taps in TAPS.items():
-        layer, impulse = (
-            carousel.nn.Recurrent([Taps(1, 1, taps).double()]),
-            torch.zeros(steps, 1, 1, dtype=torch.float64),
-        )
+        layer = carousel.nn.Recurrent([Taps(1, 1, taps).double()])
+        impulse = torch.zeros(steps, 1, 1, dtype=torch.float64)
         impulse[0] = 1
         with torch.no_grad():
             h = layer(impulse)[0][:, 0, 0]
@@ -183,8 +118,8 @@ def multi_tap(recipe: carousel.recipes.Recipe) -> None:
                      "largest root of the characteristic polynomial")  # fmt: skip
         ax.semilogy(h[:80], label=f"{name}, largest root {root:.4f}")
     ax.semilogy([0.5**t for t in range(30)], ":", label="0.5 h(t-1) alone")
-    ax.set(xlabel="steps after the impulse", title="response of multi-tap recursions")
-    ax.legend(fontsize=7)
+    ax.set(xlabel="steps after the impulse", ylabel="h(t)", ylim=(1e-7, 2), title="response of multi-tap recursions")
+    ax.legend(fontsize=8)
     figure.tight_layout()
     recipe.figure(figure, "multi-tap.svg")
 
