@@ -63,7 +63,7 @@ def test_equal_to_the_joint_distribution(states: int, size: int, steps: int, mis
     mean, covariance, _ = joint(model, steps)
     for b in range(2):
         every, spread, log_p = given(mean, covariance, states * steps, x[:, b].flatten())
-        torch.testing.assert_close(filtered.log_likelihood[b], log_p)
+        torch.testing.assert_close(filtered.log_likelihood[b], log_p, rtol=1e-12, atol=1e-11)
         torch.testing.assert_close(smoothed.mean[:, b].flatten(), every)
         for t in range(steps):
             part = slice(states * t, states * (t + 1))

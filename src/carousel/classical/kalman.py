@@ -239,7 +239,7 @@ class LinearGaussian(nn.Module):
         lower = torch.linalg.cholesky(matrix @ covariance @ matrix.mT + noise)
         gain = torch.cholesky_solve(matrix @ covariance, lower).mT
         white = torch.linalg.solve_triangular(lower, surprise.unsqueeze(-1), upper=False).squeeze(-1)
-        volume = 2 * lower.diagonal(0, -2, -1).log().sum(-1) + there.sum(-1) * math.log(2 * math.pi)
+        volume = 2 * lower.diagonal(0, -2, -1).log().sum(-1) + there.sum(-1).to(x.dtype) * math.log(2 * math.pi)
         left = torch.eye(self.states, dtype=x.dtype, device=x.device) - gain @ matrix
         after = left @ covariance @ left.mT + gain @ noise @ gain.mT
         return mean + _times(gain, surprise), after, -0.5 * (white.square().sum(-1) + volume)
