@@ -78,13 +78,13 @@ def trained(bits: int, units: int, seed: int, updates: int) -> float:
 
 def lost_bits(recipe: carousel.recipes.Recipe) -> dict[str, list[float]]:
     """What each model loses, from every start; a stopped run goes on with the next model."""
-    jobs = {f"HMM {n}": [(fitted, n, s, 5 if recipe.smoke else 1000) for s in range(STARTS)] for n in STATES}
+    jobs = {f"HMM {n}": [(fitted, n, s, 2 if recipe.smoke else 1000) for s in range(STARTS)] for n in STATES}
     jobs |= {f"GRU {n}": [(trained, BITS, n, s, 10 if recipe.smoke else 3000) for s in range(SEEDS)] for n in UNITS}
     jobs["more"] = [(trained, MORE_BITS, MORE_UNITS, s, 10 if recipe.smoke else 6000) for s in range(SEEDS)]
     lost: dict[str, list[float]] = recipe.load("memory") or {}
     for name, calls in jobs.items():
         if name not in lost:
-            lost[name] = [job(*args) for job, *args in (calls[:2] if recipe.smoke else calls)]
+            lost[name] = [job(*args) for job, *args in (calls[:1] if recipe.smoke else calls)]
             recipe.save("memory", lost)
             recipe.say(f"{name}: bits lost from {min(lost[name]):.3f} to {max(lost[name]):.3f}")
     return lost
