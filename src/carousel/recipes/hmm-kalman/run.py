@@ -10,6 +10,7 @@ Kalman 1960; Hinton, "Neural Networks for Machine Learning", lecture 7a (the lim
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,9 @@ def trained(bits: int, units: int, seed: int, updates: int) -> float:
 
 def lost_bits(recipe: carousel.recipes.Recipe) -> dict[str, list[float]]:
     """What each model loses, from every start; a stopped run goes on with the next model."""
-    jobs = {f"HMM {n}": [(fitted, n, s, 2 if recipe.smoke else 1000) for s in range(STARTS)] for n in STATES}
+    jobs: dict[str, list[Any]] = {
+        f"HMM {n}": [(fitted, n, s, 2 if recipe.smoke else 1000) for s in range(STARTS)] for n in STATES
+    }
     jobs |= {f"GRU {n}": [(trained, BITS, n, s, 10 if recipe.smoke else 3000) for s in range(SEEDS)] for n in UNITS}
     jobs["more"] = [(trained, MORE_BITS, MORE_UNITS, s, 10 if recipe.smoke else 6000) for s in range(SEEDS)]
     lost: dict[str, list[float]] = recipe.load("memory") or {}

@@ -128,7 +128,7 @@ class Network(nn.Module):
         """‖∂L/∂s_t‖ for every step, root mean square over the sequences; s is h, with c in an LSTM, y in a NARX."""
         states, _, trajectory = self.recurrent(x, trajectory=True)
         self.loss(states, target).backward()
-        names = self.recurrent.cells[0].state_sizes
-        squares = sum(trajectory.gradients(name).square().sum(-1).mean(1) for name in names)
+        cell: Any = self.recurrent.cells[0]
+        squares = sum(trajectory.gradients(name).square().sum(-1).mean(1) for name in cell.state_sizes)
         self.zero_grad()
         return torch.as_tensor(squares).sqrt().tolist()

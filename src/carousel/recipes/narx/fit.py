@@ -13,7 +13,7 @@ import carousel
 
 from .models import NARX, UNITS, PastErrors, Series, arx, errors, free_run, windows
 
-DELAYS, LENGTH = 24, 100
+DELAYS, LENGTH = 24, 250
 
 
 def train(
@@ -73,6 +73,11 @@ def new(series: Series, order: int, seed: int, units: int = UNITS) -> NARX:
     return cell
 
 
+def judged(cell: NARX, series: Series, order: int) -> float:
+    """Free-run errors on the training part and the part for choices, added: a long run and one of new steps."""
+    return sum(errors(cell, series, order, part)[1] for part in ("train", "dev"))
+
+
 def open_loop(cell: NARX, series: Series, order: int, seed: int, updates: int) -> NARX:
     """On single steps, with the true past outputs."""
     x, past, y = series.lagged(order, "train")
@@ -81,25 +86,25 @@ def open_loop(cell: NARX, series: Series, order: int, seed: int, updates: int) -
         at = torch.randint(len(y), (256,), generator=generator)
         return (cell.one_step(x[at], past[at]) - y[at]).square().mean()
 
-    return train(cell, loss, lambda: errors(cell, series, order, "dev")[1], updates, seed)
+    return train(cell, loss, lambda: judged(cell, series, order), updates, seed)
 
 
 def closed_loop(cell: NARX, series: Series, order: int, seed: int, updates: int) -> NARX:
-    """On pieces of 100 steps, with its own past outputs: backpropagation through time."""
+    """On pieces of 250 steps, with its own past outputs: backpropagation through time."""
 
     def loss(generator: torch.Generator) -> Tensor:
         x, past, y = windows(series, order, LENGTH, 16, generator)
         return (free_run(cell, x, past) - y).square().mean()
 
-    return train(cell, loss, lambda: errors(cell, series, order, "dev")[1], updates, seed)
+    return train(cell, loss, lambda: judged(cell, series, order), updates, seed)
 
 
 def by_evolution(series: Series, order: int, seed: int, rounds: int) -> NARX:
-    """The same error of pieces of 100 steps, without derivatives; four hidden units."""
+    """The same error of pieces of 250 steps, without derivatives; four hidden units."""
     cell = new(series, order, seed, units=4)
-    x, past, y = windows(series, order, LENGTH, 24, torch.Generator().manual_seed(seed))
+    x, past, y = windows(series, order, LENGTH, 12, torch.Generator().manual_seed(seed))
     return evolve(cell, lambda: (free_run(cell, x, past) - y).square().mean(),
-                  lambda: errors(cell, series, order, "dev")[1], rounds, seed)  # fmt: skip
+                  lambda: judged(cell, series, order), rounds, seed)  # fmt: skip
 
 
 def with_errors(series: Series, order: int, seed: int, updates: int) -> tuple[float, float]:
