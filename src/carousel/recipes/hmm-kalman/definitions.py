@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 import carousel
-from carousel import classical
 
 
-def by_enumeration(model: classical.CategoricalHMM, x: Tensor) -> tuple[float, Tensor, tuple[int, ...]]:
+def by_enumeration(model: carousel.classical.CategoricalHMM, x: Tensor) -> tuple[float, Tensor, tuple[int, ...]]:
     """The log-likelihood, P(z_t = i | x) and the likeliest path of one sequence, from the probability of each path."""
     emission, moves, start = model.log_emission(x)[:, 0], model.log_transition, model.log_initial
     paths = list(itertools.product(range(model.states), repeat=len(x)))
@@ -37,7 +36,7 @@ def by_enumeration(model: classical.CategoricalHMM, x: Tensor) -> tuple[float, T
 def small_hmm(recipe: carousel.recipes.Recipe) -> None:
     """Three states, four symbols, six steps: all 729 paths."""
     torch.manual_seed(0)
-    model, worst, same, count = classical.CategoricalHMM(3, 4).double(), 0.0, 0, 2 if recipe.smoke else 20
+    model, worst, same, count = carousel.classical.CategoricalHMM(3, 4).double(), 0.0, 0, 2 if recipe.smoke else 20
     for _ in range(count):
         for p in model.parameters():
             p.copy_(torch.randn_like(p))
@@ -58,7 +57,7 @@ def small_kalman(recipe: carousel.recipes.Recipe) -> None:
     torch.manual_seed(0)
     worst = 0.0
     for _ in range(20):
-        model = classical.LinearGaussian(2, 2).double()
+        model = carousel.classical.LinearGaussian(2, 2).double()
         for p in model.parameters():
             p.add_(0.3 * torch.randn_like(p))
         power = [torch.linalg.matrix_power(model.transition, k) for k in range(5)]
@@ -89,7 +88,7 @@ def against_hmmlearn(recipe: carousel.recipes.Recipe, x: Tensor) -> None:
     from hmmlearn import hmm
 
     plain = {"init_params": "", "min_covar": 0, "covars_prior": 0, "means_weight": 0}
-    model = classical.GaussianHMM(3, 1, floor=0.0).double()
+    model = carousel.classical.GaussianHMM(3, 1, floor=0.0).double()
     peer = hmm.GaussianHMM(3, "full", n_iter=20, tol=-math.inf, **plain)
     peer.n_features = 1
     model.start(x, generator=torch.Generator().manual_seed(0))

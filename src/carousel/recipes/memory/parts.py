@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import carousel
-from carousel import cells
 
 UNITS, SYMBOLS, ALPHABET = 32, 3, 4
 SOLVED = {"adding": 0.01 / 6, "copy": 0.99}
@@ -37,14 +36,14 @@ class NARX(carousel.Cell):
 
 
 CELLS: dict[str, tuple[type[carousel.Cell], dict[str, Any]]] = {
-    "vanilla": (cells.RNN, {}),
-    "leaky": (cells.LeakyRNN, {"time_constant": 20.0}),
-    "multi-tap 1, 5, 8": (cells.MultiTapRNN, {"taps": (1, 5, 8)}),
+    "vanilla": (carousel.cells.RNN, {}),
+    "leaky": (carousel.cells.LeakyRNN, {"time_constant": 20.0}),
+    "multi-tap 1, 5, 8": (carousel.cells.MultiTapRNN, {"taps": (1, 5, 8)}),
     "NARX, taps 1 to 10": (NARX, {}),
-    "GRU": (cells.GRU, {}),
-    "LSTM, forget bias 0": (cells.LSTM, {"forget_bias": 0.0}),
-    "LSTM, forget bias 1": (cells.LSTM, {"forget_bias": 1.0}),
-    "minGRU": (cells.MinGRU, {}),
+    "GRU": (carousel.cells.GRU, {}),
+    "LSTM, forget bias 0": (carousel.cells.LSTM, {"forget_bias": 0.0}),
+    "LSTM, forget bias 1": (carousel.cells.LSTM, {"forget_bias": 1.0}),
+    "minGRU": (carousel.cells.MinGRU, {}),
 }
 
 
@@ -54,12 +53,12 @@ def factors(cell: Any) -> dict[int, float]:
     def norm(w: Tensor) -> float:
         return float(torch.linalg.matrix_norm(w.detach(), 2))
 
-    if isinstance(cell, cells.RNN):
+    if isinstance(cell, carousel.cells.RNN):
         return {1: norm(cell.weight_hh)}
-    if isinstance(cell, cells.LeakyRNN):
+    if isinstance(cell, carousel.cells.LeakyRNN):
         a = torch.sigmoid(cell.theta.detach())
         return {1: float(a.max()) + norm((1 - a).unsqueeze(1) * cell.wh)}
-    if isinstance(cell, cells.MultiTapRNN):
+    if isinstance(cell, carousel.cells.MultiTapRNN):
         taps = cell.taps["h"]
         return {d: norm(u) for d, u in zip(taps, cell.wh.chunk(len(taps), 1), strict=True)}
     if isinstance(cell, NARX):
