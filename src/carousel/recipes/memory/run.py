@@ -128,6 +128,7 @@ def run(recipe: carousel.recipes.Recipe) -> None:
     ratio = faded("vanilla")
     recipe.claim(f"vanilla before training, lag {SHOWN}: gradient norm of the first step over that of the last",
                  "< 1e-6", ratio, ratio < 1e-6, "γ_W is about 1.15 at start, but most directions shrink")  # fmt: skip
-    more = faded("LSTM, forget bias 1") / faded("LSTM, forget bias 0")
+    less = faded("LSTM, forget bias 0")
+    more = faded("LSTM, forget bias 1") / less if less else math.inf
     recipe.claim(f"before training, lag {SHOWN}: the same of the LSTM, forget bias 1 over forget bias 0", "> 1e6", more,
                  more > 1e6, "σ(1)/σ(0) = 1.46 a step along c: 1.46^99 = 2e16 if nothing else counted")  # fmt: skip
