@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +123,29 @@ def test_every_string_and_itself_again() -> None:
     found = hmm.strings(3)
     assert torch.equal(found[:3], found[3:])
     assert len({tuple(column) for column in found.T.tolist()}) == found.shape[1] == 8
+
+
+def test_a_run_on_words_goes_on_where_it_was_put_down(tmp_path: Path) -> None:
+    data, bptt = ptb.streams(torch.arange(300) * 7 % 13, 4), carousel.TruncatedBPTT(ptb.STEPS)
+    spans = bptt.spans(len(data) - 1)
+    assert len(spans) == 3
+    whole = ptb.Training(0, 13, 5, None)
+    losses = [whole.update(data, bptt, spans) for _ in range(8)]
+    begun = ptb.Training(0, 13, 5, None)
+    again = [begun.update(data, bptt, spans) for _ in range(4)]
+    recipe = carousel.recipes.Recipe("own", tmp_path, tmp_path / "out")
+    recipe.save("training", {"now": begun.saved()})
+    saved = recipe.load("training")
+    assert saved is not None
+    going_on = ptb.Training(1, 13, 5, saved["now"])
+    again += [going_on.update(data, bptt, spans) for _ in range(4)]
+    assert again == losses
+
+
+def test_rates_are_halved_after_the_fourth_epoch() -> None:
+    data, bptt = ptb.streams(torch.arange(90) % 5, 4), carousel.TruncatedBPTT(ptb.STEPS)
+    run, rates = ptb.Training(0, 5, 3, None), []
+    for _ in range(6):
+        run.update(data, bptt, bptt.spans(len(data) - 1))
+        rates.append(run.rule.param_groups[0]["lr"])
+    assert rates == [1, 1, 1, 1, 0.5, 0.25]
