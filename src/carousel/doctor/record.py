@@ -435,18 +435,18 @@ class Record:
         first += self.criteria.chance()
         return bool(first) and 0 <= self.last_loss() < 0.05 * min(first)
 
-    def depth_ratio(self, since: int, until: int) -> float | None:
-        """The gradient of the first third of the layers over that of the last, both relative to their weights.
-
-        Medians over the layers and over the steps `since` to `until`; None where there is no such number.
-        """
+    def gradients_in_order(self, since: int, until: int) -> list[float]:
+        """The gradient of each layer relative to its weights, median over the steps `since` to `until`."""
         sizes = []
         for layer in self.layers_in_order():
             there = [g / max(w, 1e-12) for step, g, w in layer.sizes if since <= step <= until and math.isfinite(g)]
             sizes.append(statistics.median(there or [0.0]))
-        if not sizes or sizes[-1] == 0:
-            return None
-        return statistics.median(sizes[: max(1, len(sizes) // 3)]) / sizes[-1]
+        return sizes
+
+    def depth_ratio(self, since: int, until: int) -> float | None:
+        """The median gradient of the first third of the layers over that of the last; None where there is none."""
+        sizes = self.gradients_in_order(since, until)
+        return statistics.median(sizes[: max(1, len(sizes) // 3)]) / sizes[-1] if sizes and sizes[-1] else None
 
     def place_of(self, seen: ActivationSeen) -> str:
         """In words."""

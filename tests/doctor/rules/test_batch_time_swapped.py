@@ -96,6 +96,25 @@ class Attends(nn.Module):
         return self.last(self.layer(self.embed(x)).mean(1))
 
 
+class Tags(nn.Module):
+    """One layer of a transformer over (batch, time), with a place for each step, and scores at each."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(3, 16), nn.Parameter(torch.randn(8, 16))
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=batch_first)
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layer(self.embed(x) + self.place)).transpose(1, 2)
+
+
+def tagged(*, batch_first: bool) -> Run:
+    """At each step: the first symbol of the sequence."""
+    x = torch.randint(3, (800, 8))
+    return Run(Tags(batch_first=batch_first), x, x[:, :1].expand(-1, 8), epochs=4, size=20, lr=1e-2)
+
+
 def each_step(net: Attends, size: int = 20) -> Callable[[], None]:
     """Targets at each step, (time, batch): there are as many as steps and samples, and time comes first."""
     x, y = first_symbol(7, 200)
@@ -122,6 +141,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "batch-time-swapped, attention over steps": lambda: Run(
         Attends(batch_first=False), *first_symbol(7, 400), epochs=2, size=20
     ),
+    "batch-time-swapped, attention and targets at each step": lambda: tagged(batch_first=False),
 }
 
 HEALTHY: dict[str, Callable[[], Any]] = {
@@ -133,6 +153,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "sorted and back": lambda: Run(Unsorted(), *first_symbol(7), epochs=3, size=20),
     "targets in the order of the scores": lambda: since(ordered=True),
     "attention over steps": lambda: Run(Attends(batch_first=True), *first_symbol(7, 400), epochs=6, size=20),
+    "attention over steps, and targets at each": lambda: tagged(batch_first=True),
     "attention over steps, time first": lambda: each_step(Attends(batch_first=False)),
 }
 

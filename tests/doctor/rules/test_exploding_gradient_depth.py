@@ -24,6 +24,11 @@ def stack(phi: nn.Module, gain: float) -> nn.Module:
     return net
 
 
+class Sine(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin()
+
+
 class Blocks(nn.Module):
     """A deep sum; each block adds `scale` times as much as there is."""
 
@@ -44,12 +49,14 @@ class Blocks(nn.Module):
 FAULTS: dict[str, Callable[[], Any]] = {
     "exploding-gradient-depth": lambda: Run(Blocks(1.0), *blobs()),
     "exploding-gradient-depth, without ReLU": lambda: Run(stack(nn.ELU(), 3.0), *blobs()),
+    "exploding-gradient-depth, of a bounded signal": lambda: Run(stack(Sine(), 3.0), *blobs()),
 }
 
 HEALTHY: dict[str, Callable[[], Any]] = {
     "deep, with ELU": lambda: Run(stack(nn.ELU(), 1.2), *blobs(), lr=1e-3),
     "deep, with leaky ReLU": lambda: Run(stack(nn.LeakyReLU(), 1.4), *blobs(), lr=1e-3),
     "deep, with GELU": lambda: Run(stack(nn.GELU(), 1.5), *blobs(), lr=1e-3),
+    "deep, with sines": lambda: Run(stack(Sine(), 1.4), *blobs()),
     "residual blocks, scaled": lambda: Run(Blocks(0.1), *blobs()),
 }
 

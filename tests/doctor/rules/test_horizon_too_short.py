@@ -56,6 +56,25 @@ def loop(chunk: int, lag: int) -> Callable[[], None]:
     return train
 
 
+def filtered(window: int, lags: dict[int, float]) -> Callable[[], None]:
+    """A weighted sum of earlier inputs of a stream; the state is carried."""
+
+    def train() -> None:
+        net, head = nn.GRU(1, 24), nn.Linear(24, 1)
+        rule = torch.optim.Adam([*net.parameters(), *head.parameters()], lr=1e-2)
+        u, longest, state = torch.randn(window * 200 + max(lags), 16, 1), max(lags), None
+        for number in range(200):
+            at = torch.arange(window) + longest + number * window
+            y = torch.stack([weight * u[at - lag] for lag, weight in lags.items()]).sum(0)
+            out, state = net(u[at], None if state is None else state.detach())
+            loss = F.mse_loss(head(out), y + 0.05 * torch.randn_like(y))
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+
+    return train
+
+
 class Cell(nn.Module):
     """A cell over the steps; its state is detached now and then, or forgotten at each."""
 
@@ -127,6 +146,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "horizon-too-short, an empty state at each step": lambda: Run(
         Cell(forgets=True), *later(6), epochs=8, size=20, lr=1e-2
     ),
+    "horizon-too-short, beside what is in the window": lambda: filtered(5, {1: 0.5, 10: 0.8}),
     "horizon-too-short, of samples": lambda: forecast(look=6),
 }
 
@@ -136,6 +156,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "an empty state that loses little": lambda: echo(window=12, lag=1, carried=False),
     "detached behind what matters": lambda: Run(Cell(cut=5), *last_symbol(10, doubt=0.3), epochs=2, size=20, lr=1e-2),
     "each step by itself": lambda: Run(Cell(forgets=True), *counted(), epochs=8, size=20, lr=1e-2),
+    "a window that holds all that matters": lambda: filtered(12, {1: 0.5, 10: 0.8}),
     "a loop that is long enough": lambda: loop(chunk=20, lag=7),
     "a look far enough back": lambda: forecast(look=14),
 }

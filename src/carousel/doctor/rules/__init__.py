@@ -103,6 +103,7 @@ EXPERIMENTS: tuple[ModuleType, ...] = (  # what they say is of interest only whe
 AHEAD: dict[str, Experiment] = {
     "axes": batch_time_swapped.experiment,
     "gradients": wrong_gradient.experiment,
+    "copies": label_noise.copies_of_rows,
     "lags": horizon_too_short.experiment,
     "standardized": unnormalized_input.with_inputs,
     "shallow, faster": too_deep_plain.experiment,

@@ -29,7 +29,7 @@ from ..joined import Changed, until_clear
 from ..lab import UPDATES, Lab, far_below
 from ..pairs import target_of
 from ..record import Record
-from ..tape import Call, Shaping, Tape, slots_in
+from ..tape import Call, Change, Shaping, Tape, slots_in
 from ..through_time import LAYERS
 
 CODE = "batch-time-swapped"
@@ -37,6 +37,8 @@ EXPLAINS = ("vanishing-gradient-time", "exploding-gradient-time")
 
 LEAST = 3
 """Steps and samples."""
+
+ATTENTION = "multi_head_attention_forward"
 
 SHARE = 0.9
 """Of the "steps" through which the only sample has a part."""
@@ -89,7 +91,7 @@ def findings(record: Record) -> list[Finding]:
     if lab is None or not lab.tapes:
         return []
     if not _recurs(lab):
-        return _attention(lab)
+        return _attention(lab, record)
     if torn := _torn(lab.tapes[0]):
         return [torn]
     parts: Parts | None = lab.ask("axes", lambda in_time: experiment(lab, in_time))
@@ -101,7 +103,7 @@ def findings(record: Record) -> list[Finding]:
         seen = f"the loss depends on sample {parts.lone} alone, through {parts.lone_steps} of its steps"
     elif parts.same:
         seen = "all samples have the same part in the loss, at each step"
-    elif parts.every and (found := _better(lab, record)):
+    elif parts.every and (found := _better(lab, record, _runs_along_the_other_axis, _turns)):
         seen = found
     else:
         return _in_other_order(lab, record, parts)
@@ -119,29 +121,57 @@ def findings(record: Record) -> list[Finding]:
     ]
 
 
-def _attention(lab: Lab) -> list[Finding]:
-    """Where attention goes from sample to sample: what it takes for steps is as long as there are targets."""
+def _attention(lab: Lab, record: Record) -> list[Finding]:
+    """Where attention goes from sample to sample.
+
+    What it takes for steps is as long as there are targets; or there are targets for each step of each sample, and with
+    the axes exchanged the network learns.
+    """
     tape = lab.tapes[0]
-    calls = [call for call in tape.calls if call.name == "multi_head_attention_forward" and call.args]
+    calls = [call for call in tape.calls if call.name == ATTENTION and call.args]
     found = target_of(tape)
     if found is None or not calls:
         return []
     axes = lab.ask("attention", lambda in_time: _sizes(tape, {slots_in(call.args[0])[0].number for call in calls}))
     count = tape.given[found[2].number].numel()
-    if axes is None or len(axes) != 2 or axes[0] != count or not 1 < axes[1] != count:
+    if axes is None or len(axes) != 2 or axes[1] in (1, count):
+        return []
+    if axes[0] == count:
+        seen = (
+            f"But there are {count} targets, one for each of what they take for steps: the samples of a batch look at "
+            "each other, and no position at another of the same sample."
+        )
+    elif axes[0] * axes[1] == count and (text := _better(lab, record, _looks_along_the_other_axis, _unmasked)):
+        seen = f"But {text}."
+    else:
         return []
     return [
         Finding(
             CODE,
             "error",
             f"the input of {len(calls)} calls of nn.MultiheadAttention",
-            f"They take their input for (steps, samples, features): {axes[0]} steps of {axes[1]} samples. But there "
-            f"are {count} targets, one for each of what they take for steps: the samples of a batch look at each "
-            "other, and no position at another of the same sample.",
+            f"They take their input for (steps, samples, features): {axes[0]} steps of {axes[1]} samples. {seen}",
             "Build the layer for (batch, time, features): nn.MultiheadAttention, nn.TransformerEncoderLayer(…, "
             "batch_first=True), or transpose the input (x.transpose(0, 1)).",
         )
     ]
+
+
+def _unmasked(tape: Tape) -> bool:
+    """Whether all attention may look everywhere, and is of a sequence to itself."""
+    calls = [call for call in tape.calls if call.name == ATTENTION]
+    masks = [call.keywords.get(name) for call in calls for name in ("key_padding_mask", "attn_mask")]
+    return all(len(call.args) > 3 and call.args[0] == call.args[1] == call.args[2] for call in calls) and not any(
+        mask is not None for mask in masks
+    )
+
+
+def _looks_along_the_other_axis(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    if call.name != ATTENTION:
+        return None
+    other = [x.transpose(0, 1) for x in args[:3]]
+    result, *rest = call.function(*other, *args[3:], **keywords)
+    return (result.transpose(0, 1), *rest)
 
 
 def _sizes(tape: Tape, numbers: set[int]) -> tuple[int, ...] | None:
@@ -206,11 +236,11 @@ def _is_flat(tape: Tape, rows: int) -> bool:
     return bool(shaped) and y is not None and y.ndim >= 1 and len(y) == rows
 
 
-def _better(lab: Lab, record: Record) -> str | None:
-    """What the experiment says, if the run is far behind it."""
-    if record.steps < UPDATES or record.has_learned() or not all(map(_turns, lab.tapes)):
+def _better(lab: Lab, record: Record, change: Change, can_change: Callable[[Tape], bool]) -> str | None:
+    """What the experiment with the axes exchanged says, if the run is far behind it."""
+    if record.steps < UPDATES or record.has_learned() or not all(map(can_change, lab.tapes)):
         return None
-    found: Exchanged | None = lab.ask("exchanged", lambda in_time: _exchanged(lab, in_time))
+    found: Exchanged | None = lab.ask("exchanged", lambda in_time: _exchanged(lab, in_time, change))
     end = record.last_loss()
     if found is None or not far_below(found.start, found.after, end):
         return None
@@ -233,15 +263,16 @@ def _turns(tape: Tape) -> bool:
     )
 
 
-def _exchanged(lab: Lab, in_time: Callable[[], bool]) -> Exchanged | None:
-    def change(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        if call.name not in LAYERS:
-            return None
-        x, state = args[:2]
-        samples = x.shape[1] if args[8] else x.shape[0]
-        zeros = [s.new_zeros(s.shape[0], samples, s.shape[2]) for s in (state if call.name == "lstm" else [state])]
-        return call.function(x, zeros if call.name == "lstm" else zeros[0], *args[2:8], not args[8], **keywords)
+def _runs_along_the_other_axis(call: Call, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    if call.name not in LAYERS:
+        return None
+    x, state = args[:2]
+    samples = x.shape[1] if args[8] else x.shape[0]
+    zeros = [s.new_zeros(s.shape[0], samples, s.shape[2]) for s in (state if call.name == "lstm" else [state])]
+    return call.function(x, zeros if call.name == "lstm" else zeros[0], *args[2:8], not args[8], **keywords)
 
+
+def _exchanged(lab: Lab, in_time: Callable[[], bool], change: Change) -> Exchanged | None:
     lab.restore()
     start, after = lab.held_out_loss(change), lab.trial(in_time, change=change)
     return None if after is None else Exchanged(start, after)

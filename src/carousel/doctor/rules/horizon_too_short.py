@@ -3,6 +3,9 @@
 Seen on the data. The recorded windows follow each other; over all of them, how well does the input k steps ago alone
 predict the target? If lags beyond the window predict it far better than all lags within, the window is too short.
 
+Where the target depends on inputs within the window too, the squared error tells: all lags within the window together
+leave far more of it than they do with the best lag beyond, and the run has stayed above that.
+
 A forecaster is given windows of a series as its samples, in any order. Windows that overlap tell which value comes
 behind which, and so the series can be put together again. There all lags within a window must do worse together, as
 the network is given them together, than one lag beyond it.
@@ -61,7 +64,9 @@ class Lags:
         unreached: of the positions in such a window, the share for which `lag` is the one that matters, and lies there;
             `within` is the most that a lag within it explains for these.
         given: the windows are the samples, and `within` is the share that all lags within one explain together.
-        left: the squared error that the best lag beyond the window leaves; 0 where the loss is another one.
+        left: the squared error that the best lag beyond the window leaves, in a stream with those within it; 0 where
+            the loss is another one.
+        left_within: the squared error that all lags within the window of a stream leave.
     """
 
     window: int
@@ -71,6 +76,7 @@ class Lags:
     samples: int
     given: bool = False
     left: float = 0.0
+    left_within: float = 0.0
     emptied: bool = False
     unreached: float = 0.0
 
@@ -88,8 +94,10 @@ def _beyond(lab: Lab, record: Record) -> list[Finding]:
     chance = 20.0 / found.samples if found else 0.0
     if found is not None and found.emptied:
         return [_of_emptied(found)] if found.unreached >= UNREACHED else []
-    if found is None or found.beyond < LEAST + chance or found.beyond < BETTER * (found.within + chance):
+    if found is None or found.beyond < LEAST + chance:
         return []
+    if found.beyond < BETTER * (found.within + chance):
+        return _together(found, record)
     if found.given:
         return [_of_samples(found)] if record.last_loss() > found.left else []  # what is not linear may do better
     return [
@@ -99,6 +107,25 @@ def _beyond(lab: Lab, record: Record) -> list[Finding]:
             f"the window of {found.window} steps",
             f"The input {found.lag} steps before explains {found.beyond:.0%} of the target's variance, the best of the "
             f"{found.window} lags within a window {found.within:.1%}: no gradient links the two.",
+            f"Use windows of more than {found.lag} steps (2 to 4 times as many is better), and carry the detached "
+            "state from one window to the next.",
+        )
+    ]
+
+
+def _together(found: Lags, record: Record) -> list[Finding]:
+    """Where the lags within the window say something, and far more with one beyond it."""
+    end = record.last_loss()
+    if not 0 < BETTER * found.left < min(found.left_within, end):
+        return []
+    return [
+        Finding(
+            CODE,
+            "error",
+            f"the window of {found.window} steps",
+            f"A linear function of the inputs at the {found.window} lags within a window leaves a squared error of "
+            f"{found.left_within:.3g}, with the input {found.lag} steps before in addition {found.left:.3g}; the run "
+            f"was at {end:.3g}: no gradient links that input and the target.",
             f"Use windows of more than {found.lag} steps (2 to 4 times as many is better), and carry the detached "
             "state from one window to the next.",
         )
@@ -212,7 +239,14 @@ def experiment(lab: Lab, in_time: Callable[[], bool]) -> Lags | None:
         at = (told[lag:] & (sequence[lag:] == sequence[: len(x) - lag])).nonzero().flatten()
         shares.append(_explained(x[at], y[where[at + lag]]) if len(at) else 0.0)
     within, beyond = max(shares[:length]), max(shares[length:], default=0.0)
-    return Lags(length, within, beyond, length + shares[length:].index(beyond), y[..., 0].numel())
+    lag = length + shares[length:].index(beyond) if shares[length:] else 0
+    lags = Lags(length, within, beyond, lag, y[..., 0].numel())
+    if kind != "mse_loss" or not lag or not told.all() or length * x.shape[-1] * FEW > lags.samples:
+        return lags
+    at = torch.arange(lag, len(x))[sequence[lag:] == sequence[: len(x) - lag]]
+    near = torch.cat([x[at - k] for k in range(length)], -1)
+    left, both = _left(near, y[at]), _left(torch.cat([near, x[at - lag]], -1), y[at])
+    return replace(lags, left_within=left, left=both)
 
 
 def _emptied(windows: list[Window], in_time: Callable[[], bool]) -> Lags | None:
@@ -393,6 +427,13 @@ def _columns(y: Tensor, loss: str) -> Tensor:
     classes, counts = y.unique(return_counts=True)
     common = classes[counts.argsort(descending=True)][:16]
     return (y == common).double()
+
+
+def _left(x: Tensor, y: Tensor) -> float:
+    """The mean squared error of the best linear function."""
+    x, y = x.flatten(0, 1), y.flatten(0, 1)
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float((y - x @ torch.linalg.lstsq(x, y).solution).square().mean())
 
 
 def _explained(x: Tensor, y: Tensor) -> float:

@@ -141,7 +141,7 @@ def _of_copies(record: Record) -> list[Finding]:
     known = None if labels is None else _learned(labels, record.steps * 3 // 4)
     if lab is None or known is None or known[0] < LEARNED:
         return []
-    copies = lab.ask("copies", lambda in_time: _copies(lab))
+    copies = lab.ask("copies", lambda in_time: copies_of_rows(lab, in_time))
     if copies is None or not abs(copies.kappa) < ERRORS * copies.error or ERRORS * copies.error > CARRIED:
         return []
     folds = lab.ask("folds", lambda in_time: _experiment(lab, in_time))
@@ -266,8 +266,8 @@ def _kappa(one: Agreement) -> tuple[float, float, float] | None:
     return (accuracy - chance) / (1 - chance), math.sqrt(chance / (1 - chance) / n), accuracy
 
 
-def _copies(lab: Lab) -> Copies | None:
-    """None where no pairs of rows are set apart from the others by their distance."""
+def copies_of_rows(lab: Lab, in_time: Callable[[], bool]) -> Copies | None:
+    """Pairs of rows that are nearly the same; None where none are set apart from the others by their distance."""
     data = pairs(lab)
     if data is None or not lab.one_epoch or data.y.is_floating_point():
         return None

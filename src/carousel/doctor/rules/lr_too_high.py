@@ -23,9 +23,9 @@ CODE = "lr-too-high"
 EXPLAINS = ("dead-relu", "non-finite", "saturated-activations", "exploding-gradient-time", "underfitting")
 
 LONGEST, SLOWER = 400, 0.75
-"""Where the run has learned all the same: updates of a longer experiment, and the part of the run's loss it must reach.
-The experiment has the worse chance, by thirty batches and a loss on others that were held out; a step size that only
-makes a good network waver about its end costs less than a quarter.
+"""Where the run has learned all the same: updates of a longer experiment, if the short one did not do, and the part of
+the run's loss it must reach. The experiment has the worse chance, by thirty batches and a loss on others that were held
+out; a step size that only makes a good network waver about its end costs less than a quarter.
 """
 
 RISE, WINDOWS = 1.5, 20
@@ -66,7 +66,8 @@ def findings(record: Record) -> list[Finding]:
     gain, updates, after = rates.start - better[factor], rates.updates, better[factor]
     if rates.start - own >= (1 + PROGRESS) / 2 * gain:
         return _late(record, rates)
-    if rates.start - end >= PROGRESS * gain:  # it has learned after all: as well as it could?
+    learned = rates.start - end >= PROGRESS * gain
+    if learned and after > SLOWER * end:  # as well as it could?
         updates = min(record.steps, LONGEST)
         longer = record.lab.long_trial(factor, updates) if record.lab is not None else None
         if longer is None or longer > SLOWER * end:
@@ -77,7 +78,7 @@ def findings(record: Record) -> list[Finding]:
     return [
         Finding(
             CODE,
-            "error" if updates == rates.updates else "warning",
+            "warning" if learned else "error",
             record.lab.place,
             f"With {factor:g} times the learning rate, {updates} updates from the same start brought the loss "
             f"from {rates.start:.3g} to {after:.3g} (on batches that were held out); the run, after "

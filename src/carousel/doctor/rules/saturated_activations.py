@@ -10,6 +10,7 @@ from statistics import fmean
 
 from ..findings import Finding
 from ..record import Record
+from ..seen import ActivationSeen
 
 CODE = "saturated-activations"
 EXPLAINS = ("vanishing-gradient-depth", "exploding-gradient-depth", "lr-too-high", "underfitting")
@@ -23,12 +24,7 @@ LEAST = 10
 
 def findings(record: Record) -> list[Finding]:
     """Where most outputs are at a limit."""
-    found = []
-    for seen in record.activations.values():
-        start = [share for step, share in seen.limits if step == 0]
-        end = [share for step, share in seen.limits if step >= record.steps * 3 // 4]
-        if start and end and record.steps >= LEAST and min(fmean(start), fmean(end)) >= SHARE:
-            found.append((seen, fmean(start), fmean(end)))
+    found = at_limits(record)
     if not found:
         return []
     seen, first, last = found[0]
@@ -43,3 +39,14 @@ def findings(record: Record) -> list[Finding]:
             "weights in front of this layer.",
         )
     ]
+
+
+def at_limits(record: Record) -> list[tuple[ActivationSeen, float, float]]:
+    """The activations with most outputs at a limit, and the share of these before the first update and at the end."""
+    found = []
+    for seen in record.activations.values():
+        start = [share for step, share in seen.limits if step == 0]
+        end = [share for step, share in seen.limits if step >= record.steps * 3 // 4]
+        if start and end and record.steps >= LEAST and min(fmean(start), fmean(end)) >= SHARE:
+            found.append((seen, fmean(start), fmean(end)))
+    return found
