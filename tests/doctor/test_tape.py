@@ -366,7 +366,8 @@ def test_an_evaluation_with_gradients_holds_no_memory() -> None:
     assert "too large tensors" in str(recorder.why_not)
 
 
-def test_an_error_of_ours_does_not_reach_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["_marked", "_note"])
+def test_an_error_of_ours_does_not_reach_the_script(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Linear(3, 2)
     rule = torch.optim.SGD(net.parameters(), lr=0.1)
 
@@ -379,7 +380,7 @@ def test_an_error_of_ours_does_not_reach_the_script(monkeypatch: pytest.MonkeyPa
             net(rows()).square().mean().backward()
             rule.step()
 
-    monkeypatch.setattr(Recorder, "_note", wrong)
+    monkeypatch.setattr(Recorder, part, wrong)
     recorder, _ = record(train)
     assert recorder.tapes == []
     assert "could not be noted" in str(recorder.why_not)

@@ -161,10 +161,14 @@ class Recorder(TorchFunctionMode):
         if not (wanted or self._values):  # an evaluation between two updates
             return function(*args, **keywords)
         self._busy = True  # what it calls in turn is no call of its own
+        inputs: list[Slot] = []
+        given, versions = ((), {}), list[int]()
         try:
-            inputs: list[Slot] = []
-            given = self._marked(args, inputs), self._marked(keywords, inputs) if keywords else {}
-            versions = [version(self._held[slot]) for slot in inputs]
+            try:
+                given = self._marked(args, inputs), self._marked(keywords, inputs) if keywords else {}
+                versions = [version(self._held[slot]) for slot in inputs]
+            except Exception as error:  # ours, and no affair of the script
+                self._not_noted(function, error)
             result = function(*args, **keywords)
             if self._on:
                 try:
@@ -173,11 +177,14 @@ class Recorder(TorchFunctionMode):
                     if self.broadcast is None and wanted:
                         self.broadcast = _broadcast(function, args)
                     self._note(function, given, inputs, result, written, wanted)
-                except Exception as error:  # ours, and no affair of the script
-                    self._give_up(f"a call of {getattr(function, '__name__', function)} could not be noted ({error})")
+                except Exception as error:
+                    self._not_noted(function, error)
         finally:
             self._busy = False
         return result
+
+    def _not_noted(self, function: Callable[..., Any], error: Exception) -> None:
+        self._give_up(f"a call of {getattr(function, '__name__', function)} could not be noted ({error})")
 
     def _note(
         self,

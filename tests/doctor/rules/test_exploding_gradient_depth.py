@@ -69,3 +69,16 @@ def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])
+
+
+def test_a_deep_network_whose_loss_is_not_seen_is_no_error_of_ours(findings: Callable) -> None:
+    def train() -> None:
+        net, (x, _) = stack(Sine(), 3.0), blobs()
+        rule = torch.optim.SGD(net.parameters(), lr=1e-3)
+        for batch in x.split(20):
+            rule.zero_grad()
+            out = net(batch)
+            out.backward(torch.ones_like(out))
+            rule.step()
+
+    assert [f.code for f in findings(train)] == ["non-finite"]

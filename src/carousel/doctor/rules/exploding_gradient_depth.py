@@ -31,8 +31,8 @@ GROWTH = 1e3
 """Of the outputs, from the first activation to the last. Initialization that keeps the variance has about 1; chosen."""
 
 DEEP, STEEP = 6, 100.0
-"""Layers with weights, and the gradient of the first third of them over that of the last, relative to the weights. With
-usual initializations it is between a tenth and ten, also where the layers differ in size; chosen."""
+"""Layers with weights, and the gradient of the first third of them over that of the last, relative to the weights.
+Initialization that keeps the variance has about 1 where the layers are alike; chosen, far above what sizes make."""
 
 UPDATES = 20
 """Of the start, in which this is so."""
@@ -69,12 +69,13 @@ def _of_outputs(record: Record) -> list[Finding]:
 def _of_gradients(record: Record) -> list[Finding]:
     """Where the signal is bounded but not at its bounds, and nothing has been learned."""
     layers, sizes = record.layers_in_order(), record.gradients_in_order(0, UPDATES)
-    if len(layers) < DEEP or record.steps < UPDATES or at_limits(record):
+    begun = [value for _, value in record.course()[:10]]
+    if len(layers) < DEEP or record.steps < UPDATES or not begun or at_limits(record):
         return []
     third = len(sizes) // 3
     first, between, last = median(sizes[:third]), median(sizes[third:-third]), median(sizes[-third:])
-    begun = [value for _, value in record.course()[:10]] + record.criteria.chance()
-    if not 0 < STEEP * last < first or not first > between > last or record.last_loss() < LEARNED * min(begun):
+    learned = record.last_loss() < LEARNED * min(begun + record.criteria.chance())
+    if not 0 < STEEP * last < first or not first > between > last or learned:
         return []
     return [
         Finding(

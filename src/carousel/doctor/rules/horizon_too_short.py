@@ -37,7 +37,8 @@ WINDOWS = 8
 """Lags are looked at up to so many windows."""
 
 BETTER = 3.0
-"""Of the explained shares of the target's variance, beyond the window over within it."""
+"""Of the explained shares of the target's variance, beyond the window over within it; and of squared errors, what the
+lags within leave, and the run, over what is left with one beyond."""
 
 LEAST = 0.05
 """Share that the lag beyond the window must explain by itself."""
