@@ -28,6 +28,7 @@ ALLOWED = {
     "api": {"errors", "settings", "data", "cells", "nn", "tasks", "runs", "training", "report"},
     "bench": {"errors", "cells", "nn", "runs", "report"},
     "doctor": {"errors"},
+    "classical": {"errors"},
     "recipes": {"", "errors", "runs"},
     "cli": {"", "errors", "settings", "cells", "engine", "report", "training", "api", "recipes", "bench", "doctor"},
     "": set(),

@@ -17,6 +17,7 @@ _HOMES = {
     "Run": "api",
     "TruncatedBPTT": "training.tbptt",
     "cells": None,
+    "classical": None,
     "load": "api",
     "nn": None,
     "recipes": None,
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "TruncatedBPTT",
     "cells",
+    "classical",
     "load",
     "nn",
     "recipes",
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import cells, nn, recipes
+    from . import cells, classical, nn, recipes
     from .api import Run, load, resume, train
     from .cells.base import Cell
     from .cells.weights import weight

@@ -54,7 +54,7 @@ def _run(
     Args:
         name: The recipe; `carousel recipe list` has them.
         smoke: Only see that everything works, in seconds.
-        data_dir: The folder with the data sets.
+        data_dir: The folder with the data sets; without one they are fetched from their homes, once.
         out: Folder for the output; by default runs/recipes/NAME.
         store: For maintainers: copy the result into the source tree.
     """

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from carousel.errors import UsageError
 from carousel.runs import RunFolder
 
+from .sources import SOURCES, fetch
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -67,18 +69,21 @@ class Recipe:
         return self._data_dir is not None and (self._data_dir / path).exists()
 
     def data(self, path: str) -> Path:
-        """A file or folder below the data folder.
+        """A file or folder below the data folder; where no folder was given, fetched from its home, once.
 
         Raises:
-            UsageError: it is not there; the sentence says how to give the data folder.
+            UsageError: it is not there, or can't be fetched; the sentence says how to give the data folder.
         """
-        if self._data_dir is None or not self.has_data(path):
+        if self._data_dir is None and path in SOURCES:
+            found = fetch(path)
+        elif self._data_dir is None or not self.has_data(path):
             where = "no data folder was given" if self._data_dir is None else f"it is not in {self._data_dir}"
             raise UsageError(
                 f"The recipe {self.name} needs {path}, but {where}; give the folder that holds it as --data-dir DIR "
                 f"({self.source / 'README.md'} says where the data come from)."
             )
-        found = self._data_dir / path
+        else:
+            found = self._data_dir / path
         self._digests[path] = _digest([p for p in found.rglob("*") if p.is_file()] if found.is_dir() else [found])
         return found
 
