@@ -36,6 +36,9 @@ LONGEST = 300
 WORSE = 1.5
 """The run's loss at its end over that of the experiment."""
 
+MORE = 4.0
+"""Seconds for it beside the usual ones, where with a larger learning rate the shallow network learns, the deep one not."""
+
 FASTER = 10.0
 """Times the learning rate."""
 
@@ -78,7 +81,10 @@ def findings(record: Record) -> list[Finding]:
         what = f"{UPDATES} updates from the same start with {FASTER:g} times the learning rate bring the loss from "
         what += f"{faster.start:.3g} to {faster.after:.3g}, and that of the whole network to {faster.deep:.3g}"
         return [_finding(record, faster.layers, what)]
-    found: Shallow | None = lab.ask("shallow", lambda in_time: _experiment(lab, in_time, updates))
+    held_up = faster is not None and far_below(faster.start, faster.after, faster.deep) and faster.after * WORSE < end
+    found: Shallow | None = lab.ask(
+        "shallow", lambda in_time: _experiment(lab, in_time, updates), more=MORE if held_up else 0.0
+    )
     if found is None or not 0 < found.after * WORSE < end or end < HIGH * found.start:
         return []
     what = f"{updates} updates from the same start bring the loss from {found.start:.3g} to {found.after:.3g}"
