@@ -37,7 +37,7 @@ WORSE = 1.5
 """The run's loss at its end over that of the experiment."""
 
 MORE = 4.0
-"""Seconds for it beside the usual ones, where with a larger learning rate the shallow network learns, the deep one not."""
+"""Seconds for it beside the usual ones, where with a larger learning rate only the shallow network learns."""
 
 FASTER = 10.0
 """Times the learning rate."""
