@@ -160,7 +160,7 @@ class TrainingSettings:
     """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
     text: 16; labelled: 32; tagged: 16; series: 64."""
     window: int | None = None
-    """Text, k1: tokens between two updates, 64 if not given. Series: past steps that are read; if not given, four
+    """Text, k1: tokens between two updates; series: past steps that are read. If not given, text: 64; series: four
     seasons (two of more than 48 steps) or two horizons, 336 at most."""
     backward: int | None = None
     """Text only, k2: tokens that the gradient goes back, at least --window; the same if not given."""
