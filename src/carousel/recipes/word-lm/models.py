@@ -6,7 +6,7 @@ only (Goodman 2001; Grave et al., "Efficient softmax approximation for GPUs", 20
 
 .. math:: P(w) = P(w \mid \text{head}) \quad\text{or}\quad P(\text{group of } w)\; P(w \mid \text{group}),
 
-and takes a fifth of the products of one softmax over all words.
+and takes a sixth of the products of one softmax over all words.
 """
 
 from __future__ import annotations

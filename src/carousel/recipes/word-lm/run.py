@@ -40,10 +40,10 @@ def plans(text: Text, smoke: bool) -> dict[str, Plan]:
             "NPLM": Plan(lambda: NPLM(count, ORDER, 16, 16, 0.1, (3, 6)), Positions(text, ORDER - 1, 16), 1),
             "LSTM": Plan(lambda: RecurrentLM(count, carousel.nn.LSTM, 16, 16, 0.1, (3, 6)), Streams(text, 2, 8), 1),
         }
-    cuts = (1000, 4000)
+    cuts = (500, 2000, 5000)
     return {
         "NPLM": Plan(lambda: NPLM(count, ORDER, 200, 256, 0.15, cuts), Positions(text, ORDER - 1, 512), 6),
-        "LSTM": Plan(lambda: RecurrentLM(count, carousel.nn.LSTM, 200, 300, 0.3, cuts), Streams(text, 16, 32), 6),
+        "LSTM": Plan(lambda: RecurrentLM(count, carousel.nn.LSTM, 200, 300, 0.3, cuts), Streams(text, 16, 32), 5),
     }
 
 

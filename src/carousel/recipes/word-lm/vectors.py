@@ -41,7 +41,7 @@ def neighbors(vectors: Tensor, text: Text) -> list[str]:
     """The five nearest by the cosine, for some words."""
     unit = F.normalize(vectors)
     shown = [word for word in SHOWN if word in text.index]
-    near = (unit[[text.index[word] for word in shown]] @ unit.T).topk(6).indices.tolist()
+    near = (unit[[text.index[word] for word in shown]] @ unit.T).topk(min(6, len(unit))).indices.tolist()
     return [f"    {word:12}{', '.join(text.words[n] for n in row[1:])}" for word, row in zip(shown, near, strict=True)]
 
 
