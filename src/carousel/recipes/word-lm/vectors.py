@@ -45,7 +45,7 @@ def neighbors(vectors: Tensor, text: Text) -> list[str]:
     return [f"    {word:12}{', '.join(text.words[n] for n in row[1:])}" for word, row in zip(shown, near, strict=True)]
 
 
-def beside_gensim(text: Text, skip_gram: bool, passes: int) -> tuple[Tensor, Tensor, list[float]]:
+def beside_gensim(text: Text, skip_gram: bool, passes: int) -> tuple[Tensor, Tensor, list[list[float]]]:
     """Vectors by this recipe and by gensim, and the words per second of each pass, ours over gensim's."""
     from gensim.models import Word2Vec as Gensim
 
