@@ -187,7 +187,7 @@ def test_bad_input(run: Callable[..., tuple[int, str]]) -> None:
     refused(1, "Sequence 1 of 1 is empty", "predict", "run", "--text", "")
     refused(2, "no file or folder", "predict", "run", "nothing.csv")
     refused(1, "no column 'shapes' (--label-column)", "predict", "run", "shapes.csv", "--label-column", "shapes")
-    refused(2, "can't be written", "predict", "run", "--text", "oak", "--out", "no/such.csv")
+    refused(2, "there is no folder", "predict", "run", "--text", "oak", "--out", "no/such.csv")
     assert "predict run --text" in run("resume", "run")[1]
     with pytest.raises(carousel.CarouselError, match="list of texts"):
         carousel.load("run").predict("oak")
