@@ -9,6 +9,7 @@ import http.server
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -27,6 +28,40 @@ from carousel.recipes.recipe import Recipe
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 60
 
 NOWHERE = "http://127.0.0.1:9"
+
+CONLLU = "".join(
+    f"# sent_id = {k}\n1\tthe\tthe\tDET\t_\t_\t2\tdet\t_\t_\n2\t{word}\t{word}\t{tag}\t_\t_\t0\troot\t_\t_\n\n"
+    for k, (word, tag) in enumerate({"dog": "NOUN", "cat": "NOUN", "run": "NOUN", "old": "ADJ"}.items())
+)
+
+SENTENCES = ("rt-polarity.pos", "rt-polarity.neg", *(f"stsa.binary.{part}" for part in ("train", "dev", "test")))
+
+
+def names_of(number: int) -> str:
+    """Twelve names that tell where they are from, three that do not."""
+    draw = random.Random(number)
+    own = "".join(f"{''.join(draw.choices('Aboumk', k=5))}{'ptk'[number % 3]}{chr(97 + number)}\n" for _ in range(12))
+    return own + "Ann\nBo\nMora\n"
+
+
+def peptides() -> str:
+    """Four samples; a hit has L in place two."""
+    draw, rows = random.Random(0), []
+    for k in range(240):
+        peptide = "".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=9))
+        rows.append(f"{peptide[0]}{'L' if k % 2 else 'K'}{peptide[2:]},S-{k % 4},{k % 2}\n")
+    return "".join(rows)
+
+
+def sentences(name: str) -> str:
+    """Sixty short reviews, as the data set writes them."""
+    lines = []
+    for k in range(60):
+        good = name.endswith("pos") or ("stsa" in name and k % 2 == 0)
+        label = f"{int(good)} " if "stsa" in name else ""
+        lines.append(f"{label}the film number {k} is {'a joy' if good else 'a bore'} .\n")
+    return "".join(lines)
+
 
 OWN = r"""
 from matplotlib.figure import Figure
@@ -56,6 +91,10 @@ def data_dir(tmp_path: Path) -> Path:
         "sysid/buck_id.csv": "\n".join(buck) + "\n",
         "sysid/buck_valid.csv": "\n".join(buck) + "\n",
         **{f"ptb/ptb.{part}.txt": "".join(words) for part in ("train", "valid", "test")},
+        **{f"pos/en_ewt-ud-{part}.conllu": CONLLU * 8 for part in ("train.rebuilt", "dev", "test")},
+        **{f"names/nationality/{name}.txt": names_of(number) for number, name in enumerate(sources.NAMES)},
+        "peptides/mhc_9mers.csv": "peptide,sample_id,hit\n" + peptides(),
+        **{f"sentiment/{name}": sentences(name) for name in SENTENCES},
     }
     for name, text in files.items():
         file = tmp_path / "data" / name
