@@ -10,6 +10,7 @@ import json
 import math
 import os
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from carousel.cli.main import main
 from carousel.errors import UsageError
 from carousel.recipes import runner, sources
 from carousel.recipes.recipe import Recipe
+from carousel.training import Step, Trainer
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 60
 
@@ -194,6 +196,48 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(
     monkeypatch.setattr(Recipe, "load", lambda self, name: loads.append(load(self, name)) or loads[-1])
     assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
     assert [saved and saved["done"] for saved in loads] == [10, None]
+
+
+def test_a_training_goes_on_or_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "text,label\n" + "".join(f"{'ab'[k % 2] * (k % 9 + 1)},{k % 2}\n" for k in range(60))
+    )
+    options = {"hidden_size": 4, "embedding_size": 4, "batch": 8, "steps": 6, "evaluations": 2}
+    begun: list[int] = []
+
+    def train(recipe: Recipe, **more: int) -> dict:
+        return recipe.train("net", tmp_path / "rows.csv", **options, **more).status
+
+    def counted(trainer: Trainer) -> Step:
+        begun.append(trainer.step)
+        if begun == [0, 1, 2, 3]:
+            raise KeyboardInterrupt
+        return update(trainer)
+
+    update = Trainer.update
+    monkeypatch.setattr(Trainer, "update", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Recipe("own", tmp_path, tmp_path / "out"))
+    again = Recipe("own", tmp_path, tmp_path / "out")
+    first = train(again)
+    assert begun == [0, 1, 2, 3, 3, 4, 5]  # an evaluation, and with it a checkpoint, stands behind step 3
+    assert first["status"] == "finished"
+    assert again.seconds > first["seconds"]
+    assert train(Recipe("own", tmp_path, tmp_path / "out")) == first
+    assert len(begun) == 7
+    assert train(again, seed=1)["best_dev_loss"] != first["best_dev_loss"]
+    assert len(begun) == 13
+
+
+def test_interval_is_that_of_students_t() -> None:
+    t = pytest.importorskip("scipy.stats").t
+    draw = random.Random(0)
+    for count in range(2, 11):
+        values = [draw.gauss(0, 1) for _ in range(count)]
+        middle, low, high = recipes.interval(values)
+        expected = t.interval(0.95, count - 1, sum(values) / count, statistics.stdev(values) / math.sqrt(count))
+        assert (low, high) == pytest.approx(expected, rel=1e-3)
+        assert middle == pytest.approx(sum(values) / count)
 
 
 def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
