@@ -186,7 +186,7 @@ class TrainingSettings:
     checkpoint_seconds: float = 30.0
     """How often everything is saved for `carousel resume`, besides at every evaluation."""
     patience: int | None = None
-    """Stop after this many evaluations without a better dev loss."""
+    """Stop after this many evaluations in a row that are no better than the best before."""
     seed: int = 0
     """Of the initial weights and all random draws."""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"

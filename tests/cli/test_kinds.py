@@ -82,7 +82,7 @@ def test_labelled_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]
     }  # fmt: skip
     assert trained.config["data"]["level"] == "char"
     assert "tagged" not in trained.config
-    (answer,) = trained.predict(["kxzkxz"])
+    (answer,) = trained.predict(["kvwkvw"])
     assert answer["label"] == "edgy"
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     page = Path("run/report.html").read_text()
@@ -98,13 +98,13 @@ def test_labelled_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]
     assert len(answers) == len(json.loads(Path("answers.json").read_text())) == 160
     assert set(answers[0]) == {"text", "label", "probability"}
     # labels that were not there in training are told, not fatal
-    Path("new.csv").write_text("word,shape\nkxzkzx,edgy\noao,spiral\n")
+    Path("new.csv").write_text("word,shape\nkvwkwv,edgy\noao,spiral\n")
     assert (
         "Right: 1 of 1, 100.0 %. Not counted: 1 with labels that were not in training: 'spiral'."
         in run("predict", "run", "new.csv")[1]
     )
-    Path("lines.txt").write_text("kxzkxz\n\noao漢\n")
-    assert run("predict", "run", "lines.txt")[1].startswith("kxzkxz edgy")
+    Path("lines.txt").write_text("kvwkvw\n\noao漢\n")
+    assert run("predict", "run", "lines.txt")[1].startswith("kvwkvw edgy")
 
 
 def test_tagged_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]]) -> None:
