@@ -35,10 +35,12 @@ class DataSettings:
     over time. Inferred if not given."""
     encoding: str = "utf-8"
     """Encoding of the files."""
-    level: Literal["char", "byte", "word"] | None = None
-    """What one token is: a character, a UTF-8 byte, or a word. If not given, text: char; labelled: inferred."""
+    level: Literal["char", "byte", "word", "bpe"] | None = None
+    """What one token is: a character, a UTF-8 byte, a word, or (text only) a byte pair, learned from the text: a
+    sequence of bytes that is frequent. If not given, text: char; labelled: inferred."""
     vocabulary_size: int | None = None
-    """Words only: keep this many, the most frequent; the others become <unk>."""
+    """Words: keep this many, the most frequent; the others become <unk>. Byte pairs: learn this many; if not given
+    one for every 500 bytes of the text, from 512 to 8000."""
     min_count: int | None = None
     """A word (labelled: or character) seen less often becomes <unk>. If not given, text: 1; labelled: 2; tagged: 2."""
     words: Literal["words", "spaces"] = "words"

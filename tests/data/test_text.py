@@ -19,7 +19,7 @@ import pytest
 from carousel.data import text as text_module
 from carousel.data import text_files
 from carousel.data.text import describe, load_text
-from carousel.data.tokenizers import SPLITS, UNKNOWN, CharTokenizer, WordTokenizer
+from carousel.data.tokenizers import SPLITS, UNKNOWN, BpeTokenizer, CharTokenizer, WordTokenizer
 from carousel.errors import DataError, UsageError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -135,8 +135,8 @@ class TestContent:
         result = doctest.testmod(text_module)
         assert (result.failed, result.attempted) == (0, 4)
 
-    def test_torch_is_not_imported(self):
-        code = "import sys, carousel.data.text; sys.exit('torch' in sys.modules)"
+    def test_neither_torch_nor_tokenizers_is_imported(self):
+        code = "import sys, carousel.data.text; sys.exit(bool({'torch', 'tokenizers'} & set(sys.modules)))"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -379,8 +379,42 @@ class TestCache:
         assert not cache.exists()
 
 
+class TestBpe:
+    @pytest.mark.parametrize("piece", [1, 2, 3, 7])
+    def test_borders_of_pieces_are_not_seen(self, write, monkeypatch, piece):
+        text = "日本語 is don't\r\n  日本語 is é𝄞𝄞" * 3
+        path = write("a.txt", text.encode("utf-16"))
+        whole = load_text(path, level="bpe", encoding="utf-16", count_share=1.0, cache_dir=path.parent / "whole")
+        monkeypatch.setattr(text_files, "_PIECE", piece)
+        corpus = load_text(path, level="bpe", encoding="utf-16", count_share=1.0)
+        assert text_of(corpus) == text
+        assert corpus.tokenizer == whole.tokenizer
+        assert corpus.tokens.tolist() == whole.tokens.tolist() == whole.tokenizer.encode(text).tolist()
+
+    def test_a_word_ends_with_its_file(self, write):
+        corpus = load_text([write("a.txt", "abab"), write("b.txt", "abab abab")], level="bpe", count_share=1.0)
+        assert corpus.tokenizer.decode(corpus.tokens[: corpus.documents[1]]) == "abab"
+
+    def test_the_last_part_does_not_count(self, write):
+        corpus = load_text([write("a.txt", "ab" * 50), write("b.txt", "xy" * 50)], level="bpe", count_share=0.5)
+        assert isinstance(corpus.tokenizer, BpeTokenizer)
+        assert not any(b"x" in token for token in corpus.tokenizer.tokens[256:])
+        assert text_of(corpus) == "ab" * 50 + "xy" * 50
+
+    def test_the_size_comes_from_the_text_or_from_the_option(self, write):
+        words = " ".join(f"{k:06d}" for k in range(99_999, 0, -3))
+        path = write("a.txt", words + " " + words)
+        assert load_text(path, level="bpe").tokenizer.size == len(words) * 2 // 500
+        assert load_text(path, level="bpe", vocabulary_size=300).tokenizer.size == 300
+
+    def test_too_short_for_the_vocabulary(self, write, cache):
+        path = write("a.txt", "abc abc xyz")
+        assert "after 258 no pair" in message(DataError, path, level="bpe", vocabulary_size=2000, count_share=1.0)
+        assert list((cache / "tokens").iterdir()) == []
+
+
 class TestErrors:
-    @pytest.mark.parametrize("level", ["char", "byte", "word"])
+    @pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
     def test_nothing_to_learn(self, write, cache, level):
         path = write("a.txt", "\n" * 5000)
         assert "there is nothing to learn" in message(DataError, path, level=level)
@@ -389,7 +423,9 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "hint"),
         [
-            ({"level": "line"}, "char or byte or word"),
+            ({"level": "line"}, "char or byte or word or bpe"),
+            ({"level": "bpe", "vocabulary_size": 256}, "at least 257: 256 bytes and one pair"),
+            ({"level": "bpe", "min_count": 2}, 'use level "word"'),
             ({"level": "word", "split": "lines"}, "words or spaces"),
             ({"level": "word", "vocabulary_size": 1}, "at least 2"),
             ({"level": "word", "min_count": 0}, "at least 1"),

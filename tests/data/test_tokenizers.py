@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carousel.data import tokenizers
+from carousel.data import bpe, tokenizers
 from carousel.data.tokenizers import (
     UNKNOWN,
+    BpeBuilder,
+    BpeTokenizer,
     ByteBuilder,
     ByteTokenizer,
     CharBuilder,
@@ -24,7 +28,7 @@ from carousel.data.tokenizers import (
     WordTokenizer,
     tokenizer_from_dict,
 )
-from carousel.errors import DataError
+from carousel.errors import DataError, UsageError
 
 WORDY = st.text(st.sampled_from([*"ab1é", "ि", *" \n\t.,:;!?'’\"-()[]<>/|$%_€"]), max_size=40)
 ANY_CHARACTER = st.text(st.characters(codec=None, exclude_categories=[]), max_size=30)
@@ -57,6 +61,7 @@ def test_examples_in_docstrings():
         (CharTokenizer("ab"), "char", "character", 2),
         (ByteTokenizer(), "byte", "byte", 256),
         (WordTokenizer((UNKNOWN, "a", "b")), "word", "word", 3),
+        (BpeTokenizer(((97, 98), (256, 98))), "bpe", "token", 258),
     ],
 )
 def test_level_unit_and_size(tokenizer, level, unit, size):
@@ -94,6 +99,68 @@ class TestChar:
     def test_repeated_symbols_are_refused(self):
         with pytest.raises(DataError, match="once"):
             CharTokenizer("aba")
+
+
+BPE = BpeBuilder.learn([["a rosé is a rosé is ", "a rosé, don't"] * 3, ["日本日本 " * 9]], 290).tokenizer()
+
+
+class TestBpe:
+    def test_merges_of_the_most_frequent_pairs(self):
+        """By hand: ab comes 5 times, and abc 4 of these."""
+        merges = bpe.learn(["abc abc abc abc zab"], 300)
+        assert bpe.tokens_of(merges)[256:] == [b"ab", b"abc", b" abc"]
+        assert merges == ((97, 98), (256, 99), (32, 257))
+
+    def test_learning_stops_at_the_size(self):
+        assert len(bpe.learn(["abc abc abc abc zab"], 257)) == 1
+
+    def test_two_pairs_that_spell_the_same_have_one_id(self):
+        assert bpe.tokens_of(((97, 97), (256, 97), (97, 256), (257, 97)))[256:] == [b"aa", b"aaa", b"aaaa"]
+
+    @given(st.one_of(WORDY, st.text(max_size=30), st.text(st.sampled_from("a rosé日本\n"), max_size=30)))
+    def test_round_trip(self, text):
+        ids = BPE.encode(text)
+        assert BPE.decode(ids) == streamed(BPE, ids.tolist()) == text
+        assert b"".join(BPE.tokens[i] for i in ids) == text.encode()
+        assert BPE.lengths[ids].sum(0).tolist() == [len(text), len(text.encode())]
+        assert BPE.unknown(text) == []
+
+    @given(st.lists(st.integers(0, BPE.size - 1), max_size=20))
+    def test_any_ids_decode_to_whole_characters(self, ids):
+        text = b"".join(BPE.tokens[i] for i in ids).decode("utf-8", "replace")
+        shown = BPE.decode(ids)
+        assert shown == streamed(BPE, ids)
+        assert text in (shown, shown + "\ufffd")
+
+    def test_an_unfinished_character_at_the_end_is_left_out(self):
+        assert BPE.decode([97, 0xE6, 0x97]) == "a"
+        assert BPE.decode([97, 0xE6, 97]) == "a\ufffda"
+
+    def test_a_lone_surrogate_becomes_the_replacement_character(self):
+        assert BPE.decode(BPE.encode("a\udc80b")) == "a\ufffdb"
+
+    @given(st.text(st.sampled_from("a é.\n\t\u3000\x1c!'s1"), max_size=60), st.lists(st.integers(0, 60), max_size=6))
+    def test_borders_of_pieces_are_not_seen(self, text, cuts):
+        borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+        pieces = [text[a:b] for a, b in itertools.pairwise(borders)]
+        builder = BpeBuilder(BPE)
+        ids = [i for k, piece in enumerate(pieces) for i in builder.feed(piece, final=k == len(pieces) - 1).tolist()]
+        assert ids == BPE.encode(text).tolist()
+        assert builder.distinct == len(set(ids))
+        assert "".join(bpe.whole_words(pieces)) == text
+
+    def test_a_text_without_borders_is_cut_somewhere(self, monkeypatch):
+        monkeypatch.setattr(bpe, "_LONGEST", 10)
+        assert [*bpe.whole_words(["a" * 8, "a" * 8, "a" * 3])] == ["a" * 16, "a" * 3]
+
+    @pytest.mark.parametrize("merges", [[[256, 97]], [[-1, 97]], [[97, 97], [97, 258]]])
+    def test_merges_of_ids_that_are_not_there_are_refused(self, merges):
+        with pytest.raises(DataError, match="no merges of byte pairs"):
+            tokenizer_from_dict({"level": "bpe", "merges": merges})
+
+    def test_ids_outside_the_vocabulary_are_refused(self):
+        with pytest.raises(DataError, match=f"Id {BPE.size} stands for no token"):
+            BPE.decode([BPE.size])
 
 
 class TestByte:
@@ -295,3 +362,9 @@ class TestBuilders:
         assert table.tolist() == [4, 2, 3, 0, 1, 0]
         assert builder.choose(counts, 3, 1)[0].words == (UNKNOWN, "c", "b")
         assert builder.choose(counts, None, 2)[0].words == (UNKNOWN, "c", "b", "a")
+
+
+def test_byte_pairs_without_the_library_are_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match="carousel-nn\\[text\\]"):
+        bpe.learn(["a rose is a rose"], 300)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,9 @@ memory = importlib.import_module("carousel.recipes.memory.parts")
 narx = importlib.import_module("carousel.recipes.narx.models")
 ptb = importlib.import_module("carousel.recipes.ptb-small.run")
 hmm = importlib.import_module("carousel.recipes.hmm-kalman.run")
+words = importlib.import_module("carousel.recipes.word-lm.models")
+feeds = importlib.import_module("carousel.recipes.word-lm.fit")
+vectors = importlib.import_module("carousel.recipes.word-lm.vectors")
 
 
 def test_adding_problem() -> None:
@@ -149,3 +155,67 @@ def test_rates_are_halved_after_the_fourth_epoch() -> None:
         run.update(data, bptt, bptt.spans(len(data) - 1))
         rates.append(run.rule.param_groups[0]["lr"])
     assert rates == [1, 1, 1, 1, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("cuts", [(3, 6), (3, 50), (50,)])
+def test_softmax_by_frequency_is_that_of_its_groups(cuts: tuple[int, ...]) -> None:
+    """Ln P(w) = ln P(group | head) + ln P(w | group), by hand from the scores of all words."""
+    torch.manual_seed(0)
+    model, guess = words.Words(10, 4, cuts), torch.randn(1, 4)
+    scores = (guess @ model.vectors.T + model.bias)[0]
+    borders = [0, *(cut for cut in cuts if cut < 10), 10]
+    head = torch.cat([scores[: borders[1]], (guess @ model.groups.T + model.group_bias)[0]]).log_softmax(0)
+    expected = [*head[: borders[1]]]
+    for number, (first, last) in enumerate(itertools.pairwise(borders[1:])):
+        expected += [*(head[borders[1] + number] + scores[first:last].log_softmax(0))]
+    each = [model.nats(guess, word) for word in torch.arange(10).split(1)]
+    torch.testing.assert_close(-torch.stack(each), torch.stack(expected))
+    torch.testing.assert_close(model.nats(guess.expand(10, 4), torch.arange(10)), torch.stack(each).sum())
+    assert float(torch.stack(expected).detach().exp().sum()) == pytest.approx(1, abs=1e-6)
+
+
+def small_text(tmp_path: Path) -> Any:
+    lines = [f"{'a b c d'.split()[k * k % 4]} <unk> {'e f'.split()[k % 2]}" for k in range(30)]
+    files = {part: tmp_path / part for part in ("train", "valid", "test")}
+    for file in files.values():
+        file.write_text("\n".join(lines) + "\n")
+    return feeds.Text(files, None)
+
+
+def test_a_time_delay_model_sees_its_five_words_and_no_others(tmp_path: Path) -> None:
+    text = small_text(tmp_path)
+    feed = feeds.Positions(text, 5, 4)
+    model = words.NPLM(len(text.words), 6, 3, 4, 0.0, (3,))
+    ids, place = feed.ids["train"], torch.tensor([40])
+    loss = model.nats(ids, place)
+    for away in range(-1, 8):
+        changed = ids.clone()
+        changed[40 - away] = (ids[40 - away] + 1) % len(text.words)
+        assert (float(model.nats(changed, place)) != float(loss)) == (0 <= away <= 5)
+    assert feed.updates == (len(ids) - 5) // 4
+
+
+def test_both_feeds_measure_every_word_and_end_of_line_once(tmp_path: Path) -> None:
+    text = small_text(tmp_path)
+    even = math.log(len(text.words))
+
+    class Even:
+        def nats(self, ids: torch.Tensor, places: torch.Tensor, state: Any = None) -> Any:
+            return even * places.numel() if state is None and ids.shape != places.shape else (even * places.numel(), 0)
+
+    assert len(text.ids["valid"]) == 1 + 30 * 4
+    assert feeds.Positions(text, 5, 4).nats(Even(), "valid") == pytest.approx(even)
+    assert feeds.Streams(text, 2, 8).nats(Even(), "valid") == pytest.approx(even)
+
+
+def test_steps_of_skip_gram_and_cbow_are_the_gradient() -> None:
+    assert vectors.gradient_error() < 1e-4
+
+
+def test_analogies_of_vectors_that_hold_them_exactly() -> None:
+    index = {word: place for place, word in enumerate(["rise", "rose", "fall", "fell", "buy", "bought", "he", "she"])}
+    table = torch.eye(5)[torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])]
+    table[1::2, 4] += 1
+    found = vectors.analogies(table, index)
+    assert found["past"] == 1
+    assert found["plural"] == 0

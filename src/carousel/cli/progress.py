@@ -152,7 +152,7 @@ def in_brief(loss: float, shown: Shown) -> str:
     if shown.measure == "perplexity":
         return f"{loss:.3f} nats, perplexity {math.exp(min(loss, 700)):,.0f}"
     if shown.measure == "bits":
-        return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{shown.unit[:4]}"
+        return f"{loss:.3f} nats, {loss / math.log(2):.2f} bits/{'char' if shown.unit == 'character' else shown.unit}"
     return f"{loss:.3f} {shown.loss_in or 'nats'}"
 
 

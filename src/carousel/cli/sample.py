@@ -32,7 +32,7 @@ def _sample(
 
     Args:
         run: The run folder.
-        chars: How many tokens (characters, bytes or words, as the run has them) to write.
+        chars: How many tokens (characters, bytes, words or byte pairs, as the run has them) to write.
         prompt: Text to go on from.
         temperature: Below 1 more careful, above 1 more daring, 0 always the likeliest.
         top_k: Draw only from the K likeliest tokens.

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carousel.data.bpe import BYTES
 from carousel.data.text_files import (
     STDLIB,
     TEXT_SUFFIXES,
@@ -37,6 +38,7 @@ from carousel.data.text_files import (
 from carousel.data.tokenizers import (
     LEVELS,
     SPLITS,
+    BpeBuilder,
     ByteBuilder,
     CharBuilder,
     Tokenizer,
@@ -105,19 +107,23 @@ def load_text(
             text are left out with a note, empty ones without. `"python-stdlib"` is the source code of the standard
             library of this interpreter without tests and tables, in an order that mixes the packages (by a hash of
             the relative path), so that the last part of it is a fair dev split.
-        level: `"char"`, `"byte"` or `"word"`.
+        level: `"char"`, `"byte"`, `"word"`, or `"bpe"` for byte pairs that are learned from the text.
         encoding: the encoding of the files.
-        vocabulary_size: words only: how many ids at most, `<unk>` among them. The most frequent words are kept.
+        vocabulary_size: words: how many ids at most, `<unk>` among them. The most frequent words are kept. Byte
+            pairs: how many ids, the 256 bytes among them; by default one for every 500 bytes of the text, from 512
+            to 8,000 and no more than there are pairs that come twice.
         min_count: words only: rarer words become `<unk>`.
         split: words only: `"words"` separates punctuation, `"spaces"` separates at white space only.
-        count_share: words only: the share of the tokens, from the start, that counts for choosing the vocabulary.
-            What appears only later becomes `<unk>`, so that a dev split at the end does not leak into it.
+        count_share: words and byte pairs: the share of the text, from the start, that counts for choosing the
+            vocabulary. A word that appears only later becomes `<unk>`, so that a dev split at the end does not leak
+            into it.
         cache_dir: the folder to use instead of `$CAROUSEL_CACHE`.
         progress: called with the bytes done and the bytes in all while the text is encoded.
 
     Raises:
         UsageError: nothing is found under this name, or an option is impossible.
-        DataError: what is found cannot be read as text, or leaves nothing to learn.
+        DataError: what is found cannot be read as text, leaves nothing to learn, or is too short for a vocabulary
+            of byte pairs.
 
     Example:
         >>> _ = Path("rose.txt").write_text("a rose is a rose\n")
@@ -143,7 +149,7 @@ def describe(corpus: TextCorpus) -> str:
     if corpus.tokenizer.level != "char":
         parts.append(_plural(len(corpus.tokens), corpus.tokenizer.unit))
     parts.append(f"{corpus.distinct:,} distinct")
-    if corpus.tokenizer.level == "word":
+    if corpus.tokenizer.level in ("word", "bpe"):
         parts.append(f"vocabulary of {corpus.tokenizer.size:,}")
     return f"text: {', '.join(parts)}"
 
@@ -164,16 +170,19 @@ class _Options:
             raise UsageError(f'There is no level "{self.level}"; use {" or ".join(LEVELS)}.')
         if self.split not in SPLITS:
             raise UsageError(f'Words cannot be split by "{self.split}"; use {" or ".join(SPLITS)}.')
-        about_words = (self.vocabulary_size, self.min_count, self.split, self.count_share)
-        if self.level != "word" and about_words != (None, 1, "words", 0.9):
+        if self.level != "word" and (self.min_count, self.split) != (1, "words"):
             raise UsageError(
-                "The options vocabulary_size, min_count, split and count_share are about words, but the level is "
-                f'"{self.level}": leave them out, or use level "word".'
+                f'The options min_count and split are about words, but the level is "{self.level}": leave them out, '
+                'or use level "word".'
             )
-        if self.vocabulary_size is not None and self.vocabulary_size < 2:
+        if self.level not in ("word", "bpe") and (self.vocabulary_size, self.count_share) != (None, 0.9):
             raise UsageError(
-                f"The vocabulary_size is {self.vocabulary_size}, but must be at least 2: <unk> and one word."
+                "The options vocabulary_size and count_share are about words and byte pairs, but the level is "
+                f'"{self.level}": leave them out, or use level "word" or "bpe".'
             )
+        least, why = (BYTES + 1, "256 bytes and one pair") if self.level == "bpe" else (2, "<unk> and one word")
+        if self.vocabulary_size is not None and self.vocabulary_size < least:
+            raise UsageError(f"The vocabulary_size is {self.vocabulary_size}, but must be at least {least}: {why}.")
         if self.min_count < 1:
             raise UsageError(f"The min_count is {self.min_count}, but must be at least 1.")
         if not 0 < self.count_share <= 1:
@@ -292,7 +301,7 @@ def _encode_into(cache: Path, survey: _Survey, options: _Options, progress: Prog
 
 def _encode(survey: _Survey, options: _Options, folder: Path, progress: Progress | None) -> str:
     """Encode the files into a folder in one pass; returns the digest of what was read."""
-    builder = {"char": CharBuilder, "byte": ByteBuilder, "word": lambda: WordBuilder(options.split)}[options.level]()
+    builder = _builder(survey, options)
     characters = size = done = 0
     documents: list[int] = []
     content = _blake()
@@ -333,6 +342,43 @@ def _encode(survey: _Survey, options: _Options, folder: Path, progress: Progress
     }
     (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
     return meta["digest"]
+
+
+def _builder(survey: _Survey, options: _Options) -> CharBuilder | ByteBuilder | WordBuilder | BpeBuilder:
+    """What gives out ids; for byte pairs the beginning of the text is read to learn them."""
+    match options.level:
+        case "char":
+            return CharBuilder()
+        case "byte":
+            return ByteBuilder()
+        case "word":
+            return WordBuilder(options.split)
+    wanted = options.vocabulary_size
+    builder = BpeBuilder.learn(
+        _beginning(survey, options), min(max(survey.size // 500, 512), 8000) if wanted is None else wanted
+    )
+    if wanted is not None and builder.size < wanted:
+        raise DataError(
+            f"The text is too short for a vocabulary of {wanted:,} byte pairs: after {builder.size:,} no pair comes "
+            f"twice. Give --vocabulary-size {builder.size} or less, or leave it out."
+        )
+    return builder
+
+
+def _beginning(survey: _Survey, options: _Options) -> Iterator[Iterator[str]]:
+    """The documents in pieces, up to the share of the text that counts for the vocabulary."""
+    left = math.ceil(survey.size * options.count_share)
+
+    def pieces(path: Path) -> Iterator[str]:
+        nonlocal left
+        for raw, text in read_pieces(path, options.encoding):
+            share = min(max(left, 0) / max(len(raw), 1), 1.0)
+            yield text[: math.ceil(share * len(text))]
+            left -= len(raw)
+
+    for path in survey.files:
+        if left > 0:
+            yield pieces(path)
 
 
 def _nothing_to_learn(distinct: int, level: str) -> str:

@@ -1,4 +1,4 @@
-r"""Text to ids and back, at the level of characters, UTF-8 bytes or words.
+r"""Text to ids and back, at the level of characters, UTF-8 bytes, byte pairs or words.
 
 A tokenizer is immutable: `to_dict` gives plain JSON or YAML data, `tokenizer_from_dict` the equal tokenizer back.
 The builders at the end give out ids while a text streams by, so that a corpus is encoded in one pass.
@@ -16,7 +16,7 @@ import codecs
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -24,12 +24,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carousel.data import bpe
 from carousel.errors import DataError
 
 __all__ = [
     "LEVELS",
     "SPLITS",
     "UNKNOWN",
+    "BpeBuilder",
+    "BpeTokenizer",
     "Builder",
     "ByteBuilder",
     "ByteTokenizer",
@@ -222,6 +225,71 @@ class ByteTokenizer(Tokenizer):
 
 
 @dataclass(frozen=True)
+class BpeTokenizer(Tokenizer):
+    """One id per sequence of bytes that was merged because it is frequent; see `carousel.data.bpe`.
+
+    Args:
+        merges: pairs of ids, in the order in which they are merged; the first 256 ids are the bytes.
+
+    Raises:
+        DataError: a merge is of ids that are not there yet.
+
+    Example:
+        >>> tokenizer = BpeTokenizer(((114, 111), (256, 115), (257, 101)))
+        >>> tokenizer.encode("a rosé rose").tolist()
+        [97, 32, 257, 195, 169, 32, 258]
+        >>> tokenizer.decode([257, 195, 169])
+        'rosé'
+    """
+
+    level: ClassVar[str] = "bpe"
+    unit: ClassVar[str] = "token"
+    merges: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self.tokens
+        except ValueError as error:
+            raise DataError(f"These are no merges of byte pairs: {error}.") from None
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def tokens(self) -> list[bytes]:
+        """The bytes of every id."""
+        return bpe.tokens_of(self.merges)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """`(size, 2)`: how many characters begin in the bytes of each id, and how many bytes it has."""
+        continuing = range(0x80, 0xC0)
+        return np.array([(sum(byte not in continuing for byte in token), len(token)) for token in self.tokens])
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        return np.array(self._coder(text), np.int64)
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The text of the ids; bytes that are not valid UTF-8 show U+FFFD, an unfinished last character is left out."""
+        stream = self.stream_decoder()
+        return "".join(map(stream.feed, self._checked(ids).tolist()))
+
+    def stream_decoder(self) -> StreamDecoder:
+        return _BpeStream(self)
+
+    def unknown(self, text: str) -> list[str]:
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"level": self.level, "merges": [list(pair) for pair in self.merges]}
+
+    @cached_property
+    def _coder(self) -> Any:
+        return bpe.coder(self.merges)
+
+
+@dataclass(frozen=True)
 class WordTokenizer(Tokenizer):
     r"""One id per word, punctuation mark or newline; a word outside the vocabulary becomes `<unk>`.
 
@@ -281,7 +349,9 @@ class WordTokenizer(Tokenizer):
         return {word: place for place, word in enumerate(self.words)}
 
 
-LEVELS: dict[str, type[Tokenizer]] = {"char": CharTokenizer, "byte": ByteTokenizer, "word": WordTokenizer}
+LEVELS: dict[str, type[Tokenizer]] = {
+    cls.level: cls for cls in (CharTokenizer, ByteTokenizer, WordTokenizer, BpeTokenizer)
+}
 
 
 def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
@@ -301,10 +371,17 @@ def tokenizer_from_dict(data: Mapping[str, Any]) -> Tokenizer:
             return ByteTokenizer()
         case {"level": "word", "words": [*words], "split": str(split)} if all(isinstance(word, str) for word in words):
             return WordTokenizer(tuple(words), split)
+        case {"level": "bpe", "merges": [*merges]} if all(_is_pair(pair) for pair in merges):
+            return BpeTokenizer(tuple((first, second) for first, second in merges))
     raise DataError(
-        'This is no tokenizer: expected {"level": "char", "symbols": …}, {"level": "byte"} or '
-        '{"level": "word", "words": …, "split": …}. The file that it comes from is damaged, or from another version.'
+        'This is no tokenizer: expected {"level": "char", "symbols": …}, {"level": "byte"}, {"level": "bpe", '
+        '"merges": …} or {"level": "word", "words": …, "split": …}. The file that it comes from is damaged, or from '
+        "another version."
     )
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(token, int) for token in pair)
 
 
 class _CharStream(StreamDecoder):
@@ -325,6 +402,15 @@ class _ByteStream(StreamDecoder):
 
     def finish(self) -> str:
         return self._decoder.decode(b"", final=True)
+
+
+class _BpeStream(StreamDecoder):
+    def __init__(self, tokenizer: BpeTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        return self._decoder.decode(self._tokenizer.tokens[self._tokenizer._checked(token).item()])
 
 
 class _WordStream(StreamDecoder):
@@ -419,6 +505,41 @@ class ByteBuilder(Builder):
 
     def tokenizer(self) -> ByteTokenizer:
         return ByteTokenizer()
+
+
+class BpeBuilder(Builder):
+    """The ids that the merges give; what could go on in the next piece is held back."""
+
+    def __init__(self, tokenizer: BpeTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._held = ""
+        self._seen = np.zeros(tokenizer.size, bool)
+
+    @classmethod
+    def learn(cls, documents: Iterable[Iterable[str]], vocabulary_size: int) -> BpeBuilder:
+        """With the merges of these documents, each of them in pieces."""
+        merges = bpe.learn((text for pieces in documents for text in bpe.whole_words(pieces)), vocabulary_size)
+        return cls(BpeTokenizer(merges))
+
+    @property
+    def size(self) -> int:
+        return self._tokenizer.size
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct ids seen so far; one where all of them are of the same byte."""
+        seen = [self._tokenizer.tokens[token] for token in np.flatnonzero(self._seen)]
+        return min(len(seen), 1) if len(set(b"".join(seen))) < 2 else len(seen)
+
+    def feed(self, text: str, final: bool = False) -> NDArray[np.int64]:
+        *whole, last = [*bpe.whole_words([self._held + text])] or [""]
+        self._held = "" if final else last
+        ids = self._tokenizer.encode("".join(whole) + (last if final else ""))
+        self._seen[ids] = True
+        return ids
+
+    def tokenizer(self) -> BpeTokenizer:
+        return self._tokenizer
 
 
 class WordBuilder(Builder):

@@ -12,7 +12,7 @@ from .page import ReportData, write_report
 
 __all__ = ["next_commands", "report_data", "resume_command", "write_run_report"]
 
-_UNITS = {"char": "character", "byte": "byte", "word": "word"}
+_UNITS = {"char": "character", "byte": "byte", "word": "word", "bpe": "token"}
 
 
 def write_run_report(folder: RunFolder) -> Path:

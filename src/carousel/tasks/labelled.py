@@ -67,8 +67,10 @@ class LabelledData:
             DataError: the data can't be used.
         """
         data, own = settings.data, settings.labelled
-        if data.level == "byte":
-            raise UsageError("--level byte means nothing for labelled sequences; give char or word, or leave it out.")
+        if data.level in ("byte", "bpe"):
+            raise UsageError(
+                f"--level {data.level} means nothing for labelled sequences; give char or word, or leave it out."
+            )
         read = read_labelled(
             sources, encoding=data.encoding, text=own.text_column, label=own.label_column, split=data.split_column
         )

@@ -1,25 +1,27 @@
-"""Language modeling: predict the next character, byte or word of a text."""
+"""Language modeling: predict the next character, byte, word or byte pair of a text."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..cells.loading import CellSource
-from ..data.streams import IGNORED, TokenStreams, split_by_position
+from ..data.streams import IGNORED, Part, TokenStreams, split_by_position
 from ..data.text import TextCorpus, describe, load_text
-from ..data.tokenizers import Tokenizer, tokenizer_from_dict
+from ..data.tokenizers import BpeTokenizer, Tokenizer, tokenizer_from_dict
 from ..errors import DataError, UsageError
 from ..nn import LanguageModel
 from ..settings import NetworkSettings, Settings
 from ..training.feeds import StreamFeed
-from ..training.task import Evaluation, Shown
+from ..training.task import Evaluation, Metric, Shown
 from ..training.tbptt import TruncatedBPTT
 from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
@@ -29,6 +31,14 @@ __all__ = ["TEXT", "LanguageModelTask", "TextData", "build_network", "stored_tok
 
 EVALUATION_STREAMS = 16
 EVALUATION_WINDOW = 256
+
+PER_TEXT = {
+    "nats_per_character": Metric(
+        "Nats per character", "The same loss shared among the characters, as a network of characters states it."
+    ),
+    "bits_per_byte": Metric("Bits per byte", "The same loss over the text's bytes in UTF-8, whatever the tokens are."),
+}
+"""How the loss of byte pairs is compared with that of other tokens."""
 
 
 def build_network(settings: NetworkSettings, cell: CellSource, vocabulary: int) -> LanguageModel:
@@ -55,8 +65,9 @@ class TextData:
     def read(cls, sources: Sources, settings: Settings) -> TextData:
         """Read, encode and split."""
         data = settings.data
-        # words are chosen by what is trained on, so that the dev and test parts do not leak into the vocabulary
-        share: dict[str, Any] = {"count_share": 1 - data.dev - data.test} if data.level == "word" else {}
+        # chosen by what is trained on, so that the dev and test parts do not leak into the vocabulary
+        chosen = data.level in ("word", "bpe")
+        share: dict[str, Any] = {"count_share": 1 - data.dev - data.test} if chosen else {}
         assert data.level is not None
         assert data.min_count is not None
         corpus = load_text(
@@ -135,9 +146,11 @@ class LanguageModelTask:
 
     @property
     def shown(self) -> Shown:
-        """Bits per character or byte, perplexity for words."""
+        """Bits per character, byte or token, perplexity for words."""
         measure = "perplexity" if self.tokenizer.level == "word" else "bits"
-        return Shown(self.unit, measure, self.tokenizer.size, self.unit, commands=_commands(self.data.beginning()))
+        metrics = PER_TEXT if isinstance(self.tokenizer, BpeTokenizer) else {}
+        commands = _commands(self.data.beginning())
+        return Shown(self.unit, measure, self.tokenizer.size, self.unit, metrics=metrics, commands=commands)
 
     def network(self) -> LanguageModel:
         """A new network with random weights."""
@@ -174,12 +187,20 @@ class LanguageModelTask:
             output, state = network(window.inputs.to(device), state, reset=reset)
             targets = window.targets.to(device).flatten()
             total += F.cross_entropy(output.flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum").item()
-        return Evaluation(total / (part.tokens - 1))
+        return Evaluation(total / (part.tokens - 1), self._per_text(total, part))
+
+    def _per_text(self, total: float, part: Part) -> dict[str, float]:
+        """`PER_TEXT` of a part that costs `total` nats; its first token is not predicted."""
+        if not isinstance(self.tokenizer, BpeTokenizer):
+            return {}
+        counts = np.bincount(self.tokens[part.start + 1 : part.stop], minlength=self.tokenizer.size)
+        characters, size = (counts @ self.tokenizer.lengths).tolist()
+        return {"nats_per_character": total / max(characters, 1), "bits_per_byte": total / math.log(2) / size}
 
     def sample(self, network: nn.Module, seed: int) -> dict[str, Any]:
         """A piece of text from the present network."""
         assert isinstance(network, LanguageModel)
-        temperature, count = 0.8, 60 if self.tokenizer.level == "word" else 300
+        temperature, count = 0.8, {"word": 60, "bpe": 100}.get(self.tokenizer.level, 300)
         text = "".join(Sampler(network, self.tokenizer).stream(count, temperature=temperature, seed=seed))
         return {"text": text, "prompt": "", "temperature": temperature}
 
@@ -235,7 +256,7 @@ def _sampler(stored: Stored, settings: Settings, network: nn.Module) -> Sampler:
 
 
 def _writes(sampler: Sampler, stored: Stored) -> tuple[str, str]:
-    count = 120 if sampler.tokenizer.level == "word" else 500
+    count = {"word": 120, "bpe": 170}.get(sampler.tokenizer.level, 500)
     return "It now writes:", "".join(sampler.stream(count, temperature=0.8, seed=0))
 
 
