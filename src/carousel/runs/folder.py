@@ -239,7 +239,7 @@ class RunFolder:
         """The newest good checkpoint, and a sentence about each that could not be used; None when training never began.
 
         Raises:
-            RunFolderError: there are checkpoints, but none is good; or the newest is from a newer or a much older version.
+            RunFolderError: there are checkpoints, but none is good; or the newest is of a format that can't be read.
         """
         notes = []
         for name in ("last.ckpt", "previous.ckpt"):
@@ -323,8 +323,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if written < OLDEST_CHECKPOINT:
         raise RunFolderError(
-            f"{path} was written by an older Carousel (format {written}, this one goes on from {OLDEST_CHECKPOINT} on). "
-            "The weights of the run can be used as they are; to train longer, train anew with another --out."
+            f"{path} was written by an older Carousel (format {written}, needed is {OLDEST_CHECKPOINT}); "
+            "the weights of the run can be used as they are. To train longer, train anew with another --out."
         )
     return state
 
