@@ -20,7 +20,7 @@ import carousel
 FOLDS, SEEDS, DRAW = 10, (0, 1, 2), 2026
 PARTS = ("train", "dev", "test")
 OPTIONS = {
-    "words": "spaces", "level": "word", "epochs": 6, "evaluations": 6, "batch": 64, "learning_rate": 0.01,
+    "words": "spaces", "level": "word", "epochs": 5, "evaluations": 5, "batch": 64, "learning_rate": 0.01,
     "hidden_size": 64, "dropout": 0.5,
 }  # fmt: skip
 SMOKE = {**OPTIONS, "epochs": None, "steps": 2, "evaluations": 1, "batch": 8, "hidden_size": 4, "embedding_size": 4}
