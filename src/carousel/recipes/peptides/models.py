@@ -128,11 +128,14 @@ def read(file: Path) -> tuple[dict[str, Part], list[str]]:
     samples, draw = sorted({row["sample_id"] for row in rows}), random.Random(DRAW)
     place = {name: number for number, name in enumerate(samples)}
     where = {peptide: draw.random() for peptide in sorted({row["peptide"] for row in rows})}
-    found = {}
-    for part, low, high in (("test", 0.0, SHARE), ("dev", SHARE, 2 * SHARE), ("train", 2 * SHARE, 1.0)):
+    found: dict[str, Part] = {}
+    matrices = None
+    for part, low, high in (("train", 2 * SHARE, 1.0), ("dev", SHARE, 2 * SHARE), ("test", 0.0, SHARE)):
         its = [row for row in rows if low <= where[row["peptide"]] < high]
         x = torch.tensor([[ACIDS.index(acid) for acid in row["peptide"]] for row in its]).T.contiguous()
-        hit = torch.tensor([row["hit"] == "1" for row in its])
-        found[part] = x, torch.tensor([place[row["sample_id"]] for row in its]), hit
-    matrices, hits = Matrices(*found["train"], len(samples)), {"train": found["train"][2]}
-    return {p: Part(*its, matrices.weights(*its[:2], hits.get(p))) for p, its in found.items()}, samples
+        sample, hit = torch.tensor([place[r["sample_id"]] for r in its]), torch.tensor([r["hit"] == "1" for r in its])
+        own = None
+        if matrices is None:  # the training part comes first
+            matrices, own = Matrices(x, sample, hit, len(samples)), hit
+        found[part] = Part(x, sample, hit, matrices.weights(x, sample, own))
+    return found, samples

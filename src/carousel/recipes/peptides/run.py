@@ -21,7 +21,7 @@ import carousel
 
 from .models import Matrices, Part, Peptides, auc, batches, read, roc
 
-SEEDS, EPOCHS, BATCH, RATE, DECAY, UNITS = (0, 1, 2), 8, 128, 5e-3, 0.05, 96
+SEEDS, EPOCHS, BATCH, RATE, DECAY, UNITS = (0, 1, 2), 5, 128, 5e-3, 0.05, 96
 KINDS = {"LSTM, told the matrix": True, "LSTM": False}
 
 
@@ -82,7 +82,8 @@ def draw_figure(test: Part, dev: Part, runs: dict[str, list[dict[str, Any]]]) ->
 
 def of_samples(test: Part, samples: list[str], runs: dict[str, list[dict[str, Any]]]) -> str:
     """The AUC within each sample that has 40 peptides in the test part; of the networks the mean of their scores."""
-    ways = {"matrix": test.weights.sum(0)} | {k: sum(one["test"].sigmoid() for one in its) for k, its in runs.items()}
+    ways = {k: torch.stack([one["test"].sigmoid() for one in its]).sum(0) for k, its in runs.items()}
+    ways = {"matrix": test.weights.sum(0), **ways}
     lines = [f"{'sample':24}{'peptides':>10}" + "".join(f"{way:>24}" for way in ways)]
     for number, name in enumerate(samples):
         mine = test.sample == number
