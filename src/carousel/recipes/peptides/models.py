@@ -121,10 +121,10 @@ class Part(NamedTuple):
     weights: Tensor
 
 
-def read(file: Path) -> tuple[dict[str, Part], list[str]]:
-    """The parts, equal peptides in the same one whatever their samples are; and the samples."""
+def read(file: Path, most: int | None = None) -> tuple[dict[str, Part], list[str]]:
+    """The parts, equal peptides in the same one; and the samples; all of the first `most` rows."""
     with file.open(encoding="utf-8", newline="") as table:
-        rows = list(csv.DictReader(table))
+        rows = list(csv.DictReader(table))[:most]
     samples, draw = sorted({row["sample_id"] for row in rows}), random.Random(DRAW)
     place = {name: number for number, name in enumerate(samples)}
     where = {peptide: draw.random() for peptide in sorted({row["peptide"] for row in rows})}
