@@ -78,7 +78,8 @@ def draw(panel: dict[str, Any], found: dict[str, Any]) -> Figure:
     for number, told in enumerate(TOLD):
         for name, one in found.items():
             if name.startswith(f"{told}, seed"):
-                right.plot(one["curve"], f"C{number}.-", linewidth=1, label=None if "seed 0" not in name else told)
+                label, epochs = told if "seed 0" in name else None, range(1, len(one["curve"]) + 1)
+                right.plot(epochs, one["curve"], f"C{number}.-", linewidth=1, label=label)
     right.set(xlabel="epoch", ylabel="nats per character, dev part", title="writing names, the nationality told …")
     right.legend()
     figure.tight_layout()
