@@ -20,6 +20,7 @@ hmm = importlib.import_module("carousel.recipes.hmm-kalman.run")
 words = importlib.import_module("carousel.recipes.word-lm.models")
 feeds = importlib.import_module("carousel.recipes.word-lm.fit")
 vectors = importlib.import_module("carousel.recipes.word-lm.vectors")
+stacked = importlib.import_module("carousel.recipes.char-rnn.stacked")
 
 
 def test_adding_problem() -> None:
@@ -219,3 +220,18 @@ def test_analogies_of_vectors_that_hold_them_exactly() -> None:
     found = vectors.analogies(table, index)
     assert found["past"] == 1
     assert found["plural"] == 0
+
+
+def test_feed_forward_layers_stand_between_the_lstms() -> None:
+    """Two layers by hand: LSTM, rectified layer, LSTM, rectified layer."""
+    torch.manual_seed(0)
+    layer, x = carousel.nn.Recurrent(stacked.LSTMAndLayer, 3, 5, 2), torch.randn(7, 2, 3)
+    output, (h, c) = layer(x)
+    y = x
+    for cell in layer.cells:
+        lstm = carousel.nn.Recurrent([cell.lstm], backend="reference")
+        hidden, _ = lstm(y)
+        y = torch.relu(hidden @ cell.a.T + cell.b)
+    torch.testing.assert_close(output, y)
+    torch.testing.assert_close(h[-1], hidden[-1])
+    assert c.shape == (2, 2, 5)

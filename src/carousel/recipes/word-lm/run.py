@@ -42,8 +42,8 @@ def plans(text: Text, smoke: bool) -> dict[str, Plan]:
         }
     cuts = (500, 2000, 5000)
     return {
-        "NPLM": Plan(lambda: NPLM(count, ORDER, 200, 256, 0.15, cuts), Positions(text, ORDER - 1, 512), 6),
         "LSTM": Plan(lambda: RecurrentLM(count, carousel.nn.LSTM, 200, 300, 0.3, cuts), Streams(text, 16, 32), 4),
+        "NPLM": Plan(lambda: NPLM(count, ORDER, 200, 256, 0.3, cuts), Positions(text, ORDER - 1, 512), 5),
     }
 
 
