@@ -130,8 +130,7 @@ class NetworkSettings:
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
     hidden_size: int | None = None
-    """Units per layer and direction. If not given, text: 448; labelled: 128; tagged: 128;
-    series: 64."""
+    """Units per layer and direction. If not given, text: 448; labelled, tagged: 128; series: 64."""
     layers: int = 1
     """Recurrent layers."""
     directions: Literal[1, 2] | None = None
