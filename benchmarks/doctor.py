@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="a01, or one variant: 'a01: seed'")
     parser.add_argument("--jobs", type=int, default=2, help="runs of the bench at a time")
     parser.add_argument("--repeats", type=int, default=3, help="of each run whose time is taken")
-    parser.add_argument("--fresh", action="store_true", help="forget what is measured")
+    parser.add_argument("--fresh", action="store_true", help="forget what is measured of these scripts")
     parser.add_argument("--set", type=Path, metavar="FOLDER", help="run the doctor on these scripts instead")
     modes = parser.add_mutually_exclusive_group()
     for mode in ("check", "overhead", "advice", "table"):
@@ -370,7 +370,7 @@ def main() -> None:
         return
     of = chosen(options.only)
     if options.fresh:
-        _forget(options.mode)
+        _forget(options.mode, of)
     match options.mode:
         case "bench":
             bench(of, options.jobs)
@@ -384,11 +384,13 @@ def main() -> None:
             print(markdown(read(RESULTS)), end="")
 
 
-def _forget(part: str) -> None:
-    if part == "check":
-        write(LABELS, {})
-    else:
-        write(RESULTS, {key: value for key, value in read(RESULTS).items() if key != part})
+def _forget(part: str, of: list[Variant]) -> None:
+    place = LABELS if part == "check" else RESULTS
+    results = read(place)
+    rows = results.get(part, {}).get("rows", {}) if place == RESULTS else results.get("rows", {})
+    for variant in of:
+        rows.pop(variant.key, None)
+    write(place, results)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ The command line is a thin layer over these.
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -224,7 +223,7 @@ class Run:
 
     @property
     def model(self) -> nn.Module:
-        """The network with the weights of the best dev loss, in evaluation mode.
+        """The network with the weights that were the best on the dev part, in evaluation mode.
 
         Raises:
             UsageError: the run was trained with the user's own cell, which must be given to `load`.
@@ -475,7 +474,8 @@ def _report(folder: RunFolder) -> None:
 def _write_status(
     trainer: Trainer, folder: RunFolder, status: str, message: str | None = None, test: Evaluation | None = None
 ) -> None:
-    best = {f"best_dev_{name}": value for name, value in trainer.best_metrics.items()}
+    kept = trainer.best
+    best = {} if kept is None else {f"best_dev_{name}": value for name, value in kept.metrics.items()}
     tested = {} if test is None else {f"test_{name}": value for name, value in test.metrics.items()}
     folder.write_json(
         "status.json",
@@ -486,7 +486,7 @@ def _write_status(
             "steps": trainer.steps,
             "epoch": round(trainer.epoch, 3),
             "seconds": round(trainer.seconds, 2),
-            "best_dev_loss": trainer.best_loss if math.isfinite(trainer.best_loss) else None,
+            "best_dev_loss": None if kept is None else kept.loss,
             "best_step": trainer.best_step,
             **best,
             "test_loss": None if test is None else test.loss,

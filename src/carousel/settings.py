@@ -130,8 +130,7 @@ class NetworkSettings:
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
     hidden_size: int | None = None
-    """Units per layer and direction. If not given, text: 448; labelled: 128; tagged: 128;
-    series: 64."""
+    """Units per layer and direction. If not given, text: 448; labelled, tagged: 128; series: 64."""
     layers: int = 1
     """Recurrent layers."""
     directions: Literal[1, 2] | None = None
@@ -188,7 +187,7 @@ class TrainingSettings:
     checkpoint_seconds: float = 30.0
     """How often everything is saved for `carousel resume`, besides at every evaluation."""
     patience: int | None = None
-    """Stop after this many evaluations without a better dev loss."""
+    """Stop after this many evaluations in a row that are no better than the best before."""
     seed: int = 0
     """Of the initial weights and all random draws."""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"

@@ -175,6 +175,13 @@ class TestRunFolder:
         Path("run/status.json").write_text('{"status": "stopped"}')
         refused(carousel("resume", "run"), 1, "newer", f"format {FORMAT + 1}", "pip install --upgrade")
 
+    def test_checkpoint_of_an_older_version(self, carousel: Run, trained: str) -> None:
+        state = torch.load("run/last.ckpt", weights_only=True)
+        torch.save({**state, "format": FORMAT - 1}, "run/last.ckpt")
+        Path("run/status.json").write_text('{"status": "stopped"}')
+        refused(carousel("resume", "run"), 1, "older", f"format {FORMAT - 1}", "train anew")
+        assert carousel("sample", "run", "--chars", "5")[0] == 0
+
     def test_run_of_a_newer_version(self, carousel: Run, trained: str) -> None:
         config = Path("run/config.yaml")
         config.write_text(config.read_text().replace(f"format: {FORMAT}", f"format: {FORMAT + 1}"))

@@ -6,6 +6,7 @@ import doctest
 import itertools
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from carousel.data.tokenizers import (
     WordTokenizer,
     tokenizer_from_dict,
 )
-from carousel.errors import DataError
+from carousel.errors import DataError, UsageError
 
 WORDY = st.text(st.sampled_from([*"ab1é", "ि", *" \n\t.,:;!?'’\"-()[]<>/|$%_€"]), max_size=40)
 ANY_CHARACTER = st.text(st.characters(codec=None, exclude_categories=[]), max_size=30)
@@ -361,3 +362,9 @@ class TestBuilders:
         assert table.tolist() == [4, 2, 3, 0, 1, 0]
         assert builder.choose(counts, 3, 1)[0].words == (UNKNOWN, "c", "b")
         assert builder.choose(counts, None, 2)[0].words == (UNKNOWN, "c", "b", "a")
+
+
+def test_byte_pairs_without_the_library_are_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(UsageError, match="carousel-nn\\[text\\]"):
+        bpe.learn(["a rose is a rose"], 300)

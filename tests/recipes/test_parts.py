@@ -183,6 +183,7 @@ def small_text(tmp_path: Path) -> Any:
     return feeds.Text(files, None)
 
 
+@torch.no_grad()
 def test_a_time_delay_model_sees_its_five_words_and_no_others(tmp_path: Path) -> None:
     text = small_text(tmp_path)
     feed = feeds.Positions(text, 5, 4)

@@ -9,6 +9,8 @@ import http.server
 import json
 import math
 import os
+import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -23,10 +25,45 @@ from carousel.cli.main import main
 from carousel.errors import UsageError
 from carousel.recipes import runner, sources
 from carousel.recipes.recipe import Recipe
+from carousel.training import Step, Trainer
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 60
 
 NOWHERE = "http://127.0.0.1:9"
+
+CONLLU = "".join(
+    f"# sent_id = {k}\n1\tthe\tthe\tDET\t_\t_\t2\tdet\t_\t_\n2\t{word}\t{word}\t{tag}\t_\t_\t0\troot\t_\t_\n\n"
+    for k, (word, tag) in enumerate({"dog": "NOUN", "cat": "NOUN", "run": "NOUN", "old": "ADJ"}.items())
+)
+
+SENTENCES = ("rt-polarity.pos", "rt-polarity.neg", *(f"stsa.binary.{part}" for part in ("train", "dev", "test")))
+
+
+def names_of(number: int) -> str:
+    """Twelve names that tell where they are from, three that do not."""
+    draw = random.Random(number)
+    own = "".join(f"{''.join(draw.choices('Aboumk', k=5))}{'ptk'[number % 3]}{chr(97 + number)}\n" for _ in range(12))
+    return own + "Ann\nBo\nMora\n"
+
+
+def peptides() -> str:
+    """Four samples; a hit has L in place two."""
+    draw, rows = random.Random(0), []
+    for k in range(240):
+        peptide = "".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=9))
+        rows.append(f"{peptide[0]}{'L' if k % 2 else 'K'}{peptide[2:]},S-{k % 4},{k % 2}\n")
+    return "".join(rows)
+
+
+def sentences(name: str) -> str:
+    """Sixty short reviews, as the data set writes them."""
+    lines = []
+    for k in range(60):
+        good = name.endswith("pos") or ("stsa" in name and k % 2 == 0)
+        label = f"{int(good)} " if "stsa" in name else ""
+        lines.append(f"{label}the film number {k} is {'a joy' if good else 'a bore'} .\n")
+    return "".join(lines)
+
 
 OWN = r"""
 from matplotlib.figure import Figure
@@ -56,6 +93,10 @@ def data_dir(tmp_path: Path) -> Path:
         "sysid/buck_id.csv": "\n".join(buck) + "\n",
         "sysid/buck_valid.csv": "\n".join(buck) + "\n",
         **{f"ptb/ptb.{part}.txt": "".join(words) for part in ("train", "valid", "test")},
+        **{f"pos/en_ewt-ud-{part}.conllu": CONLLU * 8 for part in ("train.rebuilt", "dev", "test")},
+        **{f"names/nationality/{name}.txt": names_of(number) for number, name in enumerate(sources.NAMES)},
+        "peptides/mhc_9mers.csv": "peptide,sample_id,hit\n" + peptides(),
+        **{f"sentiment/{name}": sentences(name) for name in SENTENCES},
     }
     for name, text in files.items():
         file = tmp_path / "data" / name
@@ -94,7 +135,7 @@ def check_result(result: dict, name: str, *, smoke: bool) -> None:
         assert isinstance(claim["measured"], str | int | float)
 
 
-RUN_LATER = ("char-rnn", "ptb-small", "word-lm")
+RUN_LATER = ("char-rnn", "names", "peptides", "ptb-small", "sentiment", "tagger", "word-lm")
 """Recipes whose full run is still to be made and stored."""
 
 
@@ -155,6 +196,48 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(
     monkeypatch.setattr(Recipe, "load", lambda self, name: loads.append(load(self, name)) or loads[-1])
     assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
     assert [saved and saved["done"] for saved in loads] == [10, None]
+
+
+def test_a_training_goes_on_or_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "text,label\n" + "".join(f"{'ab'[k % 2] * (k % 9 + 1)},{k % 2}\n" for k in range(60))
+    )
+    options = {"hidden_size": 4, "embedding_size": 4, "batch": 8, "steps": 6, "evaluations": 2}
+    begun: list[int] = []
+
+    def train(recipe: Recipe, **more: int) -> dict:
+        return recipe.train("net", tmp_path / "rows.csv", **options, **more).status
+
+    def counted(trainer: Trainer) -> Step:
+        begun.append(trainer.step)
+        if begun == [0, 1, 2, 3]:
+            raise KeyboardInterrupt
+        return update(trainer)
+
+    update = Trainer.update
+    monkeypatch.setattr(Trainer, "update", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(Recipe("own", tmp_path, tmp_path / "out"))
+    again = Recipe("own", tmp_path, tmp_path / "out")
+    first = train(again)
+    assert begun == [0, 1, 2, 3, 3, 4, 5]  # an evaluation, and with it a checkpoint, stands behind step 3
+    assert first["status"] == "finished"
+    assert again.seconds > first["seconds"]
+    assert train(Recipe("own", tmp_path, tmp_path / "out")) == first
+    assert len(begun) == 7
+    assert train(again, seed=1)["best_dev_loss"] != first["best_dev_loss"]
+    assert len(begun) == 13
+
+
+def test_interval_is_that_of_students_t() -> None:
+    t = pytest.importorskip("scipy.stats").t
+    draw = random.Random(0)
+    for count in range(2, 11):
+        values = [draw.gauss(0, 1) for _ in range(count)]
+        middle, low, high = recipes.interval(values)
+        expected = t.interval(0.95, count - 1, sum(values) / count, statistics.stdev(values) / math.sqrt(count))
+        assert (low, high) == pytest.approx(expected, rel=1e-3)
+        assert middle == pytest.approx(sum(values) / count)
 
 
 def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:

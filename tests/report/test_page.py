@@ -230,7 +230,7 @@ def test_the_tiles_say_the_main_numbers(page: Page) -> None:
     best = min(dev, key=lambda step: dev[step])
     assert list(page.tiles) == ["Dev loss", "Bits per character", "Speed", "Time", "Parameters"]
     assert page.tiles["Dev loss"][:2] == [f"{dev[best]:.3f}", "nats per character"]
-    assert f"best at step {best:,}" in page.tiles["Dev loss"][2]
+    assert f"kept from step {best:,}" in page.tiles["Dev loss"][2]
     assert "ln\u00a065\u00a0=\u00a04.174" in page.tiles["Dev loss"][2]
     assert page.tiles["Bits per character"][0] == f"{dev[best] / math.log(2):.3f}"
     assert page.tiles["Speed"][:2] == ["182,300", "characters per second"]

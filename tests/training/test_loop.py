@@ -16,8 +16,9 @@ from carousel.cells.loading import load_cell
 from carousel.data.streams import Part, TokenStreams
 from carousel.data.text import load_text
 from carousel.settings import Settings
+from carousel.tasks.labelled import LabelledTask
 from carousel.tasks.language_model import build_network
-from carousel.training import Callback, Interrupted, Step, Trainer
+from carousel.training import Callback, Evaluation, Interrupted, Step, Trainer
 
 SMALL: dict[str, Any] = {
     "cell": "lstm",
@@ -135,6 +136,34 @@ def test_early_stopping(text: Path) -> None:
     assert len(dev) == best + 3 < 10
     assert run.status["step"] < 40
     assert run.status["best_step"] == [line["step"] for line in run.metrics if "dev_loss" in line][best]
+
+
+@pytest.mark.parametrize(("weights_of_classes", "kept"), [("none", 3), ("balanced", 5)])
+def test_labelled_weights_are_kept_by_what_is_asked_for(
+    text: Path, monkeypatch: pytest.MonkeyPatch, weights_of_classes: str, kept: int
+) -> None:
+    """The best (balanced) accuracy, of equal ones the lower loss; the lowest loss, at step 2, decides nothing."""
+    done = iter([(0.5, 0.7, 0.5), (0.3, 0.8, 0.4), (0.4, 0.9, 0.3), (0.5, 0.9, 0.5), (0.6, 0.6, 0.6), (0.7, 0.6, 0.6)])
+    measured = LabelledTask.evaluate
+
+    def scripted(task: LabelledTask, network: torch.nn.Module, split: str) -> Evaluation | None:
+        found = measured(task, network, split)
+        if found is None:
+            return None
+        loss, accuracy, balanced = next(done)
+        return found._replace(loss=loss, metrics={"accuracy": accuracy, "balanced_accuracy": balanced})
+
+    monkeypatch.setattr(LabelledTask, "evaluate", scripted)
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{'ab'[k % 2] * (2 + k % 3)},{k % 2}\n" for k in range(40)))
+    recorder = Recorder()
+    options = {"hidden_size": 4, "batch": 4, "threads": 1, "class_weights": weights_of_classes}
+    run = carousel.train("rows.csv", steps=6, evaluations=6, out="run", callbacks=[recorder], **options)
+    assert run.status["best_step"] == kept
+    assert run.status["best_dev_loss"] == {3: 0.4, 5: 0.6}[kept]
+    assert run.status["best_dev_accuracy"] == {3: 0.9, 5: 0.6}[kept]
+    heard = [event for event in recorder.events if event[0] == "evaluation"]
+    better = [place for place, (_, is_best) in enumerate(heard, 1) if is_best]
+    assert better == {3: [1, 2, 3], 5: [1, 5]}[kept]
 
 
 def test_minutes_become_steps_before_training(text: Path) -> None:

@@ -20,7 +20,7 @@ def test_two_processes_equal_one(tmp_path: Path, start: Callable, finish: Callab
     (tmp_path / "text.txt").write_text("Two hands are better than one, if they know of each other.\n" * 30)
     finish(start(tmp_path, "-m", "carousel", "train", "text.txt", *OPTIONS, "--out", "one"))
     shown = finish(start(tmp_path, *LAUNCHER, "-m", "carousel", "train", "text.txt", *OPTIONS, "--out", "two"))
-    assert shown.count("Best dev loss") == 1
+    assert shown.count("Kept: dev loss") == 1
     one, two = (torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("one", "two"))
     assert len(two["processes"]) == 2
     assert one["step"] == two["step"] == 12

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from .outputs import check_outputs, write_csv, write_json
 from .parse import parse
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def _forecast(
     from ..api import load
     from ..errors import UsageError
 
-    for option, path in (("--out", out), ("--json", json), ("--plot", plot)):
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise UsageError(f"{option} {path}: there is no folder {Path(path).absolute().parent}; make it first.")
+    check_outputs(out=out, json=json, plot=plot)
     if plot is not None and Path(plot).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot {plot} is no picture; give a name that ends in .png, .svg or .pdf.")
     found = load(run, cell=cell).forecasts(horizon, data=data, begin=begin)
@@ -59,10 +57,10 @@ def _forecast(
     for forecast in found:
         _show(forecast)
     if out is not None:
-        _write_csv(found, Path(out))
+        write_csv([row for forecast in found for row in forecast.rows()], out)
         print(f"Table: {out}")
     if json is not None:
-        _write_json(found, Path(json))
+        write_json({"forecasts": [_document(forecast) for forecast in found]}, json)
         print(f"JSON: {json}")
     if plot is not None:
         _draw(found, Path(plot))
@@ -93,31 +91,16 @@ def _show(forecast: Forecast) -> None:
         print(f"… {len(forecast.times) - MOST_ROWS:,} more steps (--out FILE.csv has all)")
 
 
-def _write_csv(found: list[Forecast], path: Path) -> None:
-    import csv
-
-    rows = [row for forecast in found for row in forecast.rows()]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _write_json(found: list[Forecast], path: Path) -> None:
-    documents = [
-        {
-            "series": forecast.series,
-            "targets": list(forecast.targets),
-            "levels": list(forecast.levels),
-            "steps": [
-                {**row, "quantiles": forecast.quantiles[step].tolist()} for step, row in enumerate(forecast.rows())
-            ],
-            "rolled": forecast.rolled,
-            "notes": forecast.notes,
-        }
-        for forecast in found
-    ]
-    path.write_text(json.dumps({"forecasts": documents}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def _document(forecast: Forecast) -> dict[str, Any]:
+    """As plain data."""
+    return {
+        "series": forecast.series,
+        "targets": list(forecast.targets),
+        "levels": list(forecast.levels),
+        "steps": [{**row, "quantiles": forecast.quantiles[step].tolist()} for step, row in enumerate(forecast.rows())],
+        "rolled": forecast.rolled,
+        "notes": forecast.notes,
+    }
 
 
 def _draw(found: list[Forecast], path: Path) -> None:

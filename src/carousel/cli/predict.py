@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from .outputs import check_outputs, write_csv, write_json
 from .parse import parse
 
 __all__ = ["run"]
@@ -51,6 +52,7 @@ def _predict(
         raise UsageError('Give a file, or a text with --text "…", and not both.')
     if len(given) > 1:
         raise UsageError(f"predict takes one file; {len(given)} were given.")
+    check_outputs(out=out, json=json)
     predictor = load(run, cell=cell).predictor
     inputs, truth = [text], None
     if given:
@@ -64,33 +66,6 @@ def _predict(
     for sentence in predictor.judged(answers, truth) if truth is not None else ():
         print(sentence)
     if out is not None:
-        _write_csv([row for answer in answers for row in predictor.rows(answer)], out)
+        write_csv([row for answer in answers for row in predictor.rows(answer)], out)
     if json is not None:
-        _write_json(answers, json)
-
-
-def _write_csv(rows: list[dict[str, Any]], path: str) -> None:
-    import csv
-    from pathlib import Path
-
-    from ..errors import UsageError
-
-    try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror or error}. Choose another --out.") from error
-
-
-def _write_json(answers: list[dict[str, Any]], path: str) -> None:
-    from json import dumps
-    from pathlib import Path
-
-    from ..errors import UsageError
-
-    try:
-        Path(path).write_text(dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror or error}. Choose another --json.") from error
+        write_json(answers, json)

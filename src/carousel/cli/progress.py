@@ -114,7 +114,7 @@ class Progress(Callback):
         self.console.print()
         if best is not None:
             self.console.print(
-                f"[bold]Best dev loss {in_words(best, self.shown)}{self._others('best_dev_', status)}[/bold] at step "
+                f"[bold]Kept: dev loss {in_words(best, self.shown)}{self._others('best_dev_', status)}[/bold] at step "
                 f"{status['best_step']:,} of {status['steps']:,}, {_duration(status['seconds'])}.",
                 soft_wrap=True,
             )

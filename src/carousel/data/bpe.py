@@ -17,6 +17,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from carousel.errors import UsageError
+
 __all__ = ["BYTES", "coder", "learn", "tokens_of", "whole_words"]
 
 BYTES = 256
@@ -36,15 +38,16 @@ def learn(texts: Iterable[str], size: int) -> tuple[tuple[int, int], ...]:
     Returns:
         Pairs of ids, in the order in which they are merged.
 
+    Raises:
+        UsageError: the `tokenizers` library is not installed.
+
     Example:
         >>> merges = learn(["a rose is a rose is a rose"], 260)
         >>> [tokens_of(merges)[a] + tokens_of(merges)[b] for a, b in merges]
         [b'os', b'ros', b' ros', b' rose']
     """
-    from tokenizers import trainers
-
     library = _library([], {})
-    trainer: Any = trainers.BpeTrainer  # its stub does not know its arguments
+    trainer: Any = _imported().trainers.BpeTrainer  # its stub does not know its arguments
     library.train_from_iterator(
         map(_valid, texts),
         trainer(vocab_size=size, min_frequency=2, initial_alphabet=_SPELLED, show_progress=False),
@@ -111,11 +114,18 @@ def _spelled() -> list[str]:
 _SPELLED = _spelled()
 
 
-def _library(merges: list[tuple[str, str]], vocabulary: dict[str, int]) -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def _imported() -> Any:
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise UsageError("Byte pairs need the package tokenizers: pip install 'carousel-nn[text]'.") from None
+    return tokenizers
 
-    library = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+
+def _library(merges: list[tuple[str, str]], vocabulary: dict[str, int]) -> Any:
+    package = _imported()
+    library = package.Tokenizer(package.models.BPE(vocab=vocabulary, merges=merges))
+    library.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
     return library
 
 

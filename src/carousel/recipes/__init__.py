@@ -11,7 +11,7 @@ Example:
     >>> result = carousel.recipes.run("hello", smoke=True)    # doctest: +SKIP
 """
 
-from .recipe import Recipe
+from .recipe import Recipe, interval
 from .runner import claims_in_markdown, folder_of, names, run, stored, title, unmet
 
-__all__ = ["Recipe", "claims_in_markdown", "folder_of", "names", "run", "stored", "title", "unmet"]
+__all__ = ["Recipe", "claims_in_markdown", "folder_of", "interval", "names", "run", "stored", "title", "unmet"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,24 @@ from .sources import SOURCES, fetch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Recipe"]
+    import carousel
+
+__all__ = ["Recipe", "interval"]
+
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, 97.5 %, with 1, 2, … degrees of freedom."""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of two to ten independent measurements, and the ends of its 95 % interval, by Student's t.
+
+    Example:
+        >>> [round(v, 3) for v in interval([1.0, 2.0, 3.0])]
+        [2.0, -0.484, 4.484]
+    """
+    middle = statistics.fmean(values)
+    half = T_95[len(values) - 2] * statistics.stdev(values) / math.sqrt(len(values))
+    return middle, middle - half, middle + half
 
 
 class Recipe:
@@ -140,6 +158,10 @@ class Recipe:
         """Time of this run, with that of the stopped runs that it continues."""
         return time.perf_counter() - self._since
 
+    def _count(self, seconds: float) -> None:
+        """So much time has passed at least, with that of the stopped runs."""
+        self._since = min(self._since, time.perf_counter() - seconds)
+
     def state(self, name: str) -> Path:
         """A place in `out` for what lets a stopped run go on; it is removed when the run has finished."""
         return self.out / ("state-smoke" if self.smoke else "state") / name
@@ -157,8 +179,28 @@ class Recipe:
             self.say(note)
         if saved is None or saved["digests"] != self._digests:
             return None
-        self._since -= saved["seconds"]
+        self._count(saved["seconds"])
         return saved["state"]
+
+    def train(self, name: str, data: Any, **options: Any) -> carousel.Run:
+        """`carousel.train` on one thread, with the run folder `state(name)`; `data` and `options` are as there.
+
+        A stopped training goes on from its checkpoint, and a finished one is not repeated, if code, data and options
+        are the same.
+        """
+        import carousel
+
+        home, folder = RunFolder(self.state("")), self.state(name)
+        asked = {"digests": self._digests, "options": {option: str(value) for option, value in options.items()}}
+        before = home.read_json(f"{name}.json", {})
+        if before.get("asked") == asked and (folder / "config.yaml").exists():
+            run = carousel.load(folder)
+            self._count(before["begun"] + run.status.get("seconds", 0.0))
+            return run if run.status.get("status") == "finished" else carousel.resume(folder, data=data)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        home.write_json(f"{name}.json", {"asked": asked, "begun": self.seconds})
+        return carousel.train(data, out=folder, threads=1, **options)
 
     def can_go_on(self) -> bool:
         """Whether there is something to go on from."""

@@ -136,7 +136,7 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
     held, own = f"held-out {kind}", f"the {kind} it learns from"
     if loss is not None:
         step = first_finite(data.summary.get("best_step"), dev.steps[dev.values.argmin()] if len(dev) else None)
-        where = f", best at step {compact(step, 9)}" if step is not None else ""
+        where = f", kept from step {compact(step, 9)}" if step is not None else ""
         note = f"{surprise} on {held}{where}. Lower is better."
     else:
         label = "Train loss"
@@ -157,7 +157,7 @@ def _loss_tiles(data: ReportData) -> list[Tile]:
 
 
 def _metric_tiles(data: ReportData) -> list[Tile]:
-    """What else was measured on held-out data, at the step of the best loss."""
+    """What else was measured on held-out data, with the weights that are kept."""
     return [
         Tile(str(words.get("label") or name), *_metric(words, value), str(words.get("note") or ""))
         for name, words in data.labels.items()

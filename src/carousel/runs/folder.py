@@ -37,8 +37,8 @@ from ..errors import RunFolderError, UsageError
 
 __all__ = ["FORMAT", "RunFolder"]
 
-FORMAT = 1
-"""Version of the folder's layout; a newer one is refused with a sentence."""
+FORMAT, OLDEST_CHECKPOINT = 2, 2
+"""Version of the folder's layout; a newer one is refused with a sentence, and so is a checkpoint that is too old."""
 
 
 class RunFolder:
@@ -239,7 +239,7 @@ class RunFolder:
         """The newest good checkpoint, and a sentence about each that could not be used; None when training never began.
 
         Raises:
-            RunFolderError: there are checkpoints, but none is good; or the newest is from a newer version.
+            RunFolderError: there are checkpoints, but none is good; or the newest is of a format that can't be read.
         """
         notes = []
         for name in ("last.ckpt", "previous.ckpt"):
@@ -320,6 +320,11 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         raise RunFolderError(
             f"{path} was written by a newer Carousel (format {written}, this one reads up to {FORMAT}); "
             "upgrade with `pip install --upgrade carousel-nn`."
+        )
+    if written < OLDEST_CHECKPOINT:
+        raise RunFolderError(
+            f"{path} was written by an older Carousel (format {written}, needed is {OLDEST_CHECKPOINT}); "
+            "the weights of the run can be used as they are. To train longer, train anew with another --out."
         )
     return state
 

@@ -205,12 +205,13 @@ class LabelledTask:
         return rows, torch.cat(found), total / self.weights_of(rows)
 
     def evaluate(self, network: nn.Module, split: str) -> Evaluation | None:
-        """Loss, accuracy and balanced accuracy; None for an empty split."""
+        """Loss, accuracy and balanced accuracy; kept by the latter if classes are weighted; None for an empty split."""
         if not len(self.data.parts[split]):
             return None
         rows, found, loss = self.answers(network, split)
         counts = confusion(self.data.labels[rows], found.argmax(1).numpy(), len(self.data.names))
-        return Evaluation(loss, {"accuracy": accuracy(counts), "balanced_accuracy": balanced_accuracy(counts)})
+        metrics = {"accuracy": accuracy(counts), "balanced_accuracy": balanced_accuracy(counts)}
+        return Evaluation(loss, metrics, "accuracy" if self.class_weights is None else "balanced_accuracy")
 
     def sample(self, network: nn.Module, seed: int) -> None:
         """Nothing while it is trained."""

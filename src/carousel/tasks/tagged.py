@@ -204,7 +204,7 @@ class TaggedTask:
             return None
         rows, found, loss = self.answers(network, split)
         counts = self._counts(rows, found)
-        return Evaluation(loss, {"accuracy": accuracy(counts), "f1": float(np.nanmean(f1(counts)))})
+        return Evaluation(loss, {"accuracy": accuracy(counts), "f1": float(np.nanmean(f1(counts)))}, "accuracy")
 
     def _counts(self, rows: NDArray[np.int64], found: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         truth, given = np.concatenate([self._tags(row) for row in rows.tolist()]), np.concatenate(found)

@@ -58,7 +58,7 @@ class Callback:
         """After the network wrote something: `step`, `text`, `prompt`, `temperature`."""
 
     def on_end(self, trainer: Trainer) -> None:
-        """After the last step, or when the dev loss gets no better."""
+        """After the last step, or when the dev part is done no better."""
 
     def on_error(self, trainer: Trainer, error: BaseException) -> None:
         """Training can't go on (a `TrainingError`), or was interrupted (`Interrupted`)."""

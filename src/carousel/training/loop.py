@@ -55,8 +55,9 @@ class Trainer:
         self.feed = task.feed(self.accelerator.process_index, self.accelerator.num_processes)
         self.step = 0
         self.seconds = 0.0
-        self.best_loss, self.best_step, self.stalled = math.inf, 0, 0
-        self.best_metrics: dict[str, float] = {}
+        self.best: Evaluation | None = None
+        """That of the weights which are kept."""
+        self.best_step, self.stalled = 0, 0
         self.evaluation: Evaluation | None = None
         """The last one."""
         self._interval = {"loss": 0.0, "steps": 0, "tokens": 0, "seconds": 0.0}  # since the last line of metrics
@@ -160,14 +161,13 @@ class Trainer:
         self.evaluation = self.task.evaluate(self.bare_network, "dev")
         dev_loss, metrics = (None, {}) if self.evaluation is None else (self.evaluation.loss, self.evaluation.metrics)
         self._interval["seconds"] += self._clock(begun)
-        is_best = dev_loss is None or dev_loss < self.best_loss
+        is_best = self.evaluation is None or self.best is None or self.evaluation.rank < self.best.rank
         if dev_loss is not None:
             self._check_finite("dev loss", dev_loss, self.step)
             self.schedule.evaluated(dev_loss)
             self.stalled = 0 if is_best else self.stalled + 1
-            self.best_loss = min(self.best_loss, dev_loss)
         if is_best:
-            self.best_step, self.best_metrics = self.step, dict(metrics)
+            self.best, self.best_step = self.evaluation, self.step
             self._save_model(dev_loss)
         if self.folder and dev_loss is not None:
             record = {"step": self.step, "seconds": self.seconds, "dev_loss": dev_loss}
@@ -239,8 +239,9 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "interval": self._interval,
-                "best": [self.best_loss, self.best_step, self.stalled],
-                "best_metrics": self.best_metrics,
+                "best": None if self.best is None else [self.best.loss, dict(self.best.metrics), self.best.kept_by],
+                "best_step": self.best_step,
+                "stalled": self.stalled,
                 "processes": gathered(mine),
             }
         )
@@ -253,8 +254,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self._interval = state["interval"]
-        self.best_loss, self.best_step, self.stalled = state["best"]
-        self.best_metrics = state.get("best_metrics", {})
+        self.best = None if state["best"] is None else Evaluation(*state["best"])
+        self.best_step, self.stalled = state["best_step"], state["stalled"]
         if len(state["processes"]) != self.accelerator.num_processes:
             raise UsageError(
                 f"The run was trained by {len(state['processes'])} process(es), now there are "

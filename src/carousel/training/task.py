@@ -17,9 +17,16 @@ class Evaluation(NamedTuple):
     """What a network does on a split that it is not trained on."""
 
     loss: float
-    """The loss that is trained, its mean over the split; the weights with the lowest are kept."""
+    """The loss that is trained, its mean over the split."""
     metrics: Mapping[str, float] = MappingProxyType({})
     """Other numbers by name, such as `accuracy`."""
+    kept_by: str | None = None
+    """The metric by which weights are kept, the higher the better, and of equal ones by the loss; None: by the loss."""
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The weights with the lowest are kept."""
+        return (-self.metrics[self.kept_by] if self.kept_by else self.loss), self.loss
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import carousel
 
 from .parts import CELLS, SOLVED, TASKS, Network, bound
 
-UPDATES = {50: 4000, 100: 2500, 200: 1500, 400: 1000}
+UPDATES = {50: 12_000, 100: 8_000, 200: 4_000, 400: 2_500}
 BATCH, RATE, CHECK_EVERY, TESTED, SHOWN = 32, 0.005, 50, 500, 100
 PASCANU = "Pascanu, Mikolov & Bengio 2013, eq. 7; derived on this page for several taps"
 
