@@ -163,7 +163,8 @@ def train_rows(piece: Piece, until: int) -> int:
 def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     r"""After how many steps a series repeats: by its autocorrelation r, the season m with the largest r_m - r_{m/2}.
 
-    Seasons of the calendar, and what divides them, are tried first; others only where r_m is a clear peak.
+    Seasons of the calendar, and what divides them, are tried first; others only where r_m is a clear peak. Where the
+    values show none, since they wander, their changes are looked at.
 
     Args:
         values: (rows,) of the training part; NaN counts as the mean.
@@ -172,6 +173,11 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     Returns:
         The season in steps; 1 if there is none.
     """
+    found = _season(values, usual)
+    return found if found > 1 else _season(np.diff(values), usual)
+
+
+def _season(values: NDArray[np.float64], usual: list[int]) -> int:
     rows = len(values)
     longest = min(rows // 3, LONGEST_SEASON)
     if longest < 2:
@@ -201,7 +207,8 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     peaks = [
         m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()
     ]
-    return max((m for m in peaks if score(m) > 0.4), key=score, default=1)
+    clear = max(map(score, peaks), default=0.0)
+    return min((m for m in peaks if score(m) > max(0.4, 0.9 * clear)), default=1)  # multiples of a season repeat too
 
 
 def looks_multiplicative(values: NDArray[np.float64], season: int) -> bool:
