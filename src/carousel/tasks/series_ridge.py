@@ -50,7 +50,7 @@ class Ridge:
             error = float(np.mean([np.abs(fit - y).mean() for fit, y in self._fitted(self.later)]))
             if error < self.later_error:
                 self.penalty, self.later_error = penalty, error
-        self._solve(sum(moments), self.penalty)
+        self._solve(moments[0] + moments[1] + moments[2], self.penalty)
 
     def _parts(self, origins: Rows) -> Iterator[tuple[Matrix, Matrix]]:
         """(windows, inputs) taps and (windows, H · targets) changes, some at a time."""

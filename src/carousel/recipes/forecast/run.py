@@ -1,9 +1,9 @@
-r"""Three series, four networks with intervals, and what does without a network; MASE and coverage on the test part.
+r"""Three series, three networks with intervals, and what does without a network; MASE and coverage on the test part.
 
 An LSTM and a plain recurrent network, as `carousel train` makes them, beside models without memory: a linear
-autoregression (ridge) and a network that reads a window of lags (`delays.py`); and beside the seasonal naive forecast
-and exponential smoothing (`smoothing.py`). Sources: Hyndman & Koehler 2006 (MASE); Wen et al. 2017 (quantiles of all
-steps at once); Zhou et al. 2021 (ETTh1).
+autoregression (ridge) and the same network with a cell that remembers nothing (`memoryless.py`); and beside the
+seasonal naive forecast and exponential smoothing (`smoothing.py`). Sources: Hyndman & Koehler 2006 (MASE); Wen et al.
+2017 (quantiles of all steps at once); Zhou et al. 2021 (ETTh1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import carousel
 
-from .delays import TimeDelay
+from .memoryless import Memoryless
 from .smoothing import Parts, best_smoothed, seasonal_naive
 
 SERIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,7 +31,7 @@ SERIES: dict[str, tuple[str, dict[str, Any]]] = {
 NETWORKS: dict[str, dict[str, Any]] = {
     "LSTM": {"cell": "lstm"},
     "RNN": {"cell": "rnn"},
-    "neural AR": {"cell": TimeDelay, "beside": 0},
+    "neural AR": {"cell": Memoryless},
 }
 SEEDS, T_95 = 3, 4.303  # Student's t, 97.5 %, two degrees of freedom
 
