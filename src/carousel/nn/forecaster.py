@@ -197,6 +197,7 @@ class Forecaster(nn.Module):
             for target in range(self.targets):
                 if count[target] > 0:
                     factors[step, target] = near[:, target].nanquantile(float(rank[target]))
+        factors = factors.clamp(min=1e-3)
         self.stretch.mul_(factors)
         middle = middle.unsqueeze(-1)
         return middle + factors[:, None, :, None] * (quantiles - middle)
