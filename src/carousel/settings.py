@@ -111,9 +111,12 @@ class SeriesSettings:
     """Steps after which the series repeats, 1 for none; found by autocorrelation if not given."""
     transform: Literal["auto", "none", "log"] = "auto"
     """log: learn the logarithm, for series that swing in proportion to their level."""
-    residual: Literal["auto", "last", "season", "none"] = "auto"
-    """Learn the difference from the last value, or from that of a season before; auto: the better on the training
-    part."""
+    residual: Literal["auto", "last", "season", "ridge", "none"] = "auto"
+    """Learn the difference from the last value, from that of a season before, or from a ridge regression on the same
+    window; auto: the best on the training part."""
+    beside: int = 64
+    """Units of a feed-forward network that reads lags and means of the window beside the recurrent layers; 0 does
+    without."""
     calendar: Literal["auto", "none"] = "auto"
     """auto: hour, weekday and month are inputs, where the data are long enough to teach them."""
     intervals: Literal["quantile", "normal", "t"] = "quantile"
@@ -130,7 +133,7 @@ class NetworkSettings:
     cell_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them; from Python any value
     """Options of the cell, as pairs: --cell-options activation relu bias false."""
     hidden_size: int | None = None
-    """Units per layer and direction. If not given, text: 448; labelled, tagged: 128; series: 64."""
+    """Units per layer and direction. If not given, text: 448; labelled, tagged: 128; series: 32."""
     layers: int = 1
     """Recurrent layers."""
     directions: Literal[1, 2] | None = None
@@ -140,7 +143,7 @@ class NetworkSettings:
     100."""
     dropout: float | None = None
     """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
-    labelled: 0.5; tagged: 0.5; series: 0.2."""
+    labelled: 0.5; tagged: 0.5; series: 0.3."""
     skip: bool = False
     """Connect the input to every layer and every layer to the output."""
 
@@ -159,7 +162,7 @@ class TrainingSettings:
     more for 1,000 updates; a text is read for as long as --minutes allows."""
     batch: int | None = None
     """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
-    text: 16; labelled: 32; tagged: 16; series: 64."""
+    text: 16; labelled: 32; tagged: 16; series: 128."""
     window: int | None = None
     """Text, k1: tokens between two updates; series: past steps that are read. If not given, text: 64; series: four
     seasons (two of more than 48 steps) or two horizons, 336 at most."""
@@ -337,6 +340,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": _SHARE,
     "spelling_size": _at_least(0),
     "max_gap": _at_least(0),
+    "beside": _at_least(0),
     "horizon": _at_least(1),
     "season": _at_least(1),
     "hidden_size": _at_least(1),

@@ -65,7 +65,7 @@ def test_train_then_forecast(run: Run) -> None:
     assert "forecasts heat from plan, wind, 8 steps ahead from 32" in said
     assert "heat repeats after 8 steps" in said
     assert "MASE" in said
-    assert "ridge on the same lags" in said
+    assert "ridge on the same window" in said
     assert "forecast r --plot forecast.png" in said
     code, said = run("forecast", "r", "--out", "f.csv", "--json", "f.json", "--plot", "f.png")
     assert code == 0, said

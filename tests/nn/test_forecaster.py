@@ -32,3 +32,22 @@ def test_it_begins_near_the_naive_forecast(intervals: str) -> None:
     truth = base.clone()
     truth[0] = torch.nan
     assert torch.isfinite(network.loss(output, truth.nan_to_num(), mask))
+
+
+def test_calibrated_intervals_hold_their_share() -> None:
+    """The spread of the truth grows with the step, and is not what the network says."""
+    torch.manual_seed(0)
+    network = Forecaster(Recurrent(LSTM, 2, 4), 1, 3, ahead=0)
+    size = torch.tensor([0.3, 1.0, 4.0])[:, None, None]
+    truth, fresh = size * torch.randn(3, 2000, 1), size * torch.randn(3, 2000, 1)
+    said = network.normal.expand(3, 2000, 1, 9)
+    mask = torch.ones(3, 2000, 1, dtype=torch.bool)
+    quantiles = network.calibrate(said, truth, mask)
+    held = ((fresh >= quantiles[..., 0]) & (fresh <= quantiles[..., -1])).float().mean((1, 2))
+    torch.testing.assert_close(held, torch.full((3,), 0.8), atol=0.03, rtol=0)
+    torch.testing.assert_close(network.stretch[:, 0], size.flatten(), atol=0, rtol=0.1)
+    few = Forecaster(Recurrent(LSTM, 2, 4), 1, 3, ahead=0)
+    few.calibrate(said[:, :20], truth[:, :20], mask[:, :20])
+    assert len(few.stretch.unique()) == 1  # pooled where there are few
+    few.calibrate(said[:, :20], truth[:, :20], ~mask[:, :20])
+    assert torch.isfinite(few.stretch).all()

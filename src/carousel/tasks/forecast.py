@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +26,8 @@ from .forecasting import ForecastUser
 from .kind import Kind, Sources, Stored, blamed, make_recurrent
 from .repairs import COMMON, Repair
 from .series_plan import Plan, choose_residual, cuts, drifts, find_season, looks_multiplicative, train_rows
-from .series_windows import Ridge, Windows, naive
+from .series_ridge import Ridge
+from .series_windows import Windows, ahead, naive
 
 __all__ = ["SERIES", "ForecastTask", "SeriesData", "build_network", "stored_plan"]
 
@@ -48,6 +49,8 @@ class SeriesData:
     plan: Plan
     found: Mapping[str, Any]
     notes: list[str]
+    windows: Windows
+    ridge: Ridge
 
     @classmethod
     def read(cls, sources: Sources, settings: Settings) -> SeriesData:
@@ -60,7 +63,20 @@ class SeriesData:
             max_gap=MAX_GAP if said.max_gap is None else said.max_gap, encoding=settings.data.encoding,
         )  # fmt: skip
         plan, found, notes = _planned(series, settings, [str(Path(s).absolute()) for s in sources])
-        return cls(series, plan, found, [*series.notes, *notes])
+        windows = Windows(series, plan)
+        train = windows.split("train")
+        if not len(train):
+            raise DataError(
+                f"No window of {plan.window} rows with {plan.horizon} after it is free of long gaps; give a "
+                "smaller --window or --horizon, or a larger --max-gap."
+            )
+        ridge = Ridge(windows, train)
+        if said.residual == "auto":
+            error = np.abs(windows.base(ridge.later) - windows.y[ahead(ridge.later, plan.horizon)]).mean()
+            if ridge.later_error < error:
+                plan = windows.plan = replace(plan, residual="ridge")
+            found = {**found, "residual": plan.residual}
+        return cls(series, plan, found, [*series.notes, *notes], windows, ridge)
 
     @property
     def name(self) -> str:
@@ -200,13 +216,8 @@ class ForecastTask:
 
     def __init__(self, data: SeriesData, settings: Settings, cell: CellSource):
         self.data, self.settings, self.cell, self.plan = data, settings, cell, data.plan
-        self.windows = Windows(data.series, data.plan)
+        self.windows = data.windows
         self.train = self.windows.split("train")
-        if not len(self.train):
-            raise DataError(
-                f"No window of {self.plan.window} rows with {self.plan.horizon} after it is free of long gaps; give a "
-                "smaller --window or --horizon, or a larger --max-gap."
-            )
         for part, share in (("dev", settings.data.dev), ("test", settings.data.test)):
             if share and not len(self.windows.split(part)):
                 raise DataError(
@@ -215,7 +226,6 @@ class ForecastTask:
                 )
         assert settings.training.batch is not None
         self.batch = min(settings.training.batch, len(self.train))
-        self._ridge: Ridge | None = None
 
     @property
     def shown(self) -> Shown:
@@ -226,13 +236,15 @@ class ForecastTask:
 
     def network(self) -> Forecaster:
         """A new network with random weights."""
-        return build_network(self.plan, self.settings, self.cell, self._naive_spread())
+        network = build_network(self.plan, self.settings, self.cell, self._spread())
+        network.begin(*map(torch.from_numpy, (self.data.ridge.center, self.data.ridge.scale, self.data.ridge.weights)))
+        return network
 
-    def _naive_spread(self) -> Tensor:
-        """(H, targets) mean size of the naive forecast's errors on training windows, in units of a normal deviation."""
-        origins = self.windows.split("train", 5_000)
-        y, next_ = self.windows.y, origins[None] + np.arange(1, self.plan.horizon + 1)[:, None]
-        away = np.abs(y[next_] - self.windows.base(origins)).mean(1)
+    def _spread(self) -> Tensor:
+        """(H, targets) mean size of the errors that it begins with, on training windows, as a normal deviation."""
+        origins, ridge = self.windows.split("train", 5_000), self.plan.residual == "ridge"
+        base = self.data.ridge.forecast(origins) if ridge else self.windows.base(origins)
+        away = np.abs(self.windows.y[ahead(origins, self.plan.horizon)] - base).mean(1)
         return torch.from_numpy(np.maximum(1.25 * away, 1e-3).astype(np.float32))
 
     def feed(self, part: int, parts: int) -> ExampleFeed:
@@ -249,8 +261,7 @@ class ForecastTask:
 
     def weights(self, chosen: NDArray[np.int64]) -> float:
         """How many values they are to forecast."""
-        next_ = self.train[chosen][None] + np.arange(1, self.plan.horizon + 1)[:, None]
-        return float(self.windows.mask[next_].sum())
+        return float(self.windows.mask[ahead(self.train[chosen], self.plan.horizon)].sum())
 
     def loss(self, network: Callable[..., Any], chosen: NDArray[np.int64], device: torch.device) -> Tensor:
         """Mean loss of these training windows."""
@@ -259,12 +270,12 @@ class ForecastTask:
         return module.loss(network(batch.window, batch.ahead, batch.base), batch.truth, batch.mask)
 
     def evaluate(self, network: nn.Module, split: str) -> Evaluation | None:
-        """Loss and metrics over the windows of a split; None where there are none."""
+        """Loss and metrics over the windows of a split, None where there are none; dev calibrates the intervals."""
         origins = self.windows.split(split, MOST_DEV if split == "dev" else MOST_TEST)
         if not len(origins):
             return None
         assert isinstance(network, Forecaster)
-        quantiles, loss = forecast_windows(network, self.windows, origins)
+        quantiles, loss = forecast_windows(network, self.windows, origins, calibrate=split == "dev")
         truth, mask = self.windows.truth(origins)
         return Evaluation(loss, scores(quantiles, truth, mask, self.plan.naive_error))
 
@@ -274,9 +285,7 @@ class ForecastTask:
         found: dict[str, NDArray[Any]] = {"last value": windows.y[naive(origins, plan.horizon, 1)]}
         if 1 < plan.season <= plan.window:
             found[f"seasonal naive ({plan.season})"] = windows.y[naive(origins, plan.horizon, plan.season)]
-        if self._ridge is None:
-            self._ridge = Ridge(windows, self.train)
-        found["ridge on the same lags"] = self._ridge.forecast(origins)
+        found["ridge on the same window"] = self.data.ridge.forecast(origins)
         return {name: windows.unscaled(y, origins) for name, y in found.items()}
 
     def sample(self, network: nn.Module, seed: int) -> None:
@@ -298,9 +307,14 @@ class ForecastTask:
         assert isinstance(network, Forecaster)
         plan, recurrent = self.plan, network.recurrent
         what = {"quantile": f"{len(LEVELS)} quantiles", "normal": "normal", "t": "Student's t"}[plan.intervals]
-        begins = {"season": f"the value {plan.season} steps before", "last": "the last value", "none": "the mean"}
+        begins = {
+            "ridge": "a ridge regression on the window",
+            "season": f"the value {plan.season} steps before",
+            "last": "the last value",
+            "none": "the mean",
+        }
         layers = [
-            ("window", f"{plan.window} steps of {plan.features} inputs"),
+            ("window", f"{plan.window} steps of {recurrent.input_size} inputs"),
             ("recurrent", f"{self.cell.cell_class.__name__}, {recurrent.num_layers} layer(s) of "
              f"{recurrent.cells[0].hidden_size}"),
             ("forecast", f"{plan.horizon} steps at once, {what}, as the difference from {begins[plan.residual]}"),
@@ -315,10 +329,12 @@ class ForecastTask:
 
 def build_network(plan: Plan, settings: Settings, cell: CellSource, spread: Tensor | None = None) -> Forecaster:
     """The network of a plan."""
-    recurrent = make_recurrent(settings.network, cell, plan.features)
+    reads = plan.reads(settings.series.beside > 0)
+    recurrent = make_recurrent(settings.network, cell, reads.stop - reads.start)
     return Forecaster(
         recurrent, len(plan.roles.targets), plan.horizon, ahead=plan.ahead, intervals=plan.intervals,  # pyright: ignore
         dropout=settings.network.dropout or 0.0, spread=spread,
+        taps=plan.taps, beside=settings.series.beside, reads=reads, linear=plan.residual == "ridge",
     )  # fmt: skip
 
 
@@ -360,9 +376,9 @@ SERIES = Kind(
     shows=_beside_baselines,
     defaults={
         "cell": "lstm",
-        "hidden_size": 64,
-        "dropout": 0.2,
-        "batch": 64,
+        "hidden_size": 32,
+        "dropout": 0.3,
+        "batch": 128,
         "learning_rate": 2e-3,
     },
     epochs=4,

@@ -18,20 +18,32 @@ MOST_TEST = 20_000
 
 @torch.no_grad()
 def forecast_windows(
-    network: Forecaster, windows: Windows, origins: NDArray[np.int64]
+    network: Forecaster, windows: Windows, origins: NDArray[np.int64], *, calibrate: bool = False
 ) -> tuple[NDArray[np.float64], float]:
-    """(H, origins, targets, levels) quantiles in the file's units, and the mean loss."""
+    """(H, origins, targets, levels) quantiles in the file's units, and the mean loss.
+
+    Args:
+        network: the forecaster.
+        windows: the series.
+        origins: where forecasts begin.
+        calibrate: so that the intervals hold what they should on these windows, from now on.
+    """
     network.eval()
     parameter = next(network.parameters())
-    found, total, count = [], 0.0, 0
+    found, truth, mask, total, count = [], [], [], 0.0, 0
     for batch in windows.batches(origins):
         batch = batch.to(parameter.device)
         output = network(*(part.to(parameter.dtype) for part in batch[:3]))
         values = int(batch.mask.sum())
         total += network.loss(output, batch.truth.to(parameter.dtype), batch.mask).item() * values
         count += values
-        found.append(network.quantiles(output).float().cpu().numpy())
-    return windows.unscaled(np.concatenate(found, 1), origins), total / max(count, 1)
+        found.append(network.quantiles(output))
+        truth.append(batch.truth)
+        mask.append(batch.mask)
+    quantiles = torch.cat(found, 1)
+    if calibrate:
+        quantiles = network.calibrate(quantiles, torch.cat(truth, 1).to(quantiles.dtype), torch.cat(mask, 1))
+    return windows.unscaled(quantiles.float().cpu().numpy(), origins), total / max(count, 1)
 
 
 def scores(

@@ -15,6 +15,8 @@ from ..errors import DataError
 __all__ = ["Plan", "choose_residual", "cuts", "drifts", "find_season", "looks_multiplicative", "train_rows"]
 
 LONGEST_SEASON = 1000
+SINGLE = 48
+"""Lags of the targets that are taps of their own."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Plan:
         horizon: H, steps that are forecast.
         season: m, steps after which the series repeats; 1 for none.
         transform: targets as they are, or their logarithm.
-        residual: the naive forecast from which the difference is learned.
+        residual: the forecast from which the difference is learned.
         relative: inputs hold the targets as differences from their last value in the window only.
         calendar: which of hour, weekday, month are inputs.
         gappy: columns with missing values, of which the network is told.
@@ -48,7 +50,7 @@ class Plan:
     horizon: int
     season: int
     transform: Literal["none", "log"]
-    residual: Literal["last", "season", "none"]
+    residual: Literal["last", "season", "ridge", "none"]
     relative: bool
     calendar: list[str]
     gappy: list[str]
@@ -84,6 +86,37 @@ class Plan:
     def ahead(self) -> int:
         """Inputs per step that are known ahead."""
         return len(self.roles.known) + 2 * len(self.calendar)
+
+    def reads(self, beside: bool) -> slice:
+        """The features that the recurrent layers read: where there are taps beside, what moves from step to step only.
+
+        By levels and calendar, which change slowly, they learn single stretches of the past by heart: on hourly
+        temperatures the MASE on the dev part was 0.73 with them, and 0.72 without.
+        """
+        first = 0 if self.relative else len(self.roles.targets)
+        return slice(first, self.features - 2 * len(self.calendar)) if beside else slice(0, self.features)
+
+    @property
+    def taps(self) -> list[tuple[int, int, int, int]]:
+        """Parts of a window, as first and last step and first and last feature, each a mean over its steps.
+
+        Targets for 48 steps back, one by one; farther back, and covariates, what lies L steps back over about L/4; what
+        tells where in time one is, at the last step.
+        """
+        targets, others = len(self.roles.targets), len(self.other_scale)
+        first = 0 if self.relative else targets
+        moving = first + targets
+        found = [(0, first)] if first else []
+        found = [(self.window - 1, self.window, *features) for features in found]
+        for features, single in (((first, moving), SINGLE), ((moving, moving + others), 0)):
+            lag = 0
+            while lag < self.window and features[0] < features[1]:
+                width = 1 if lag < single else min(max(lag // 4, 1), self.window - lag)
+                found.append((self.window - lag - width, self.window - lag, *features))
+                lag += width
+        if moving + others < self.features:
+            found.append((self.window - 1, self.window, moving + others, self.features))
+        return found
 
     def transformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Target values as the network's scale starts from them.
@@ -130,7 +163,8 @@ def train_rows(piece: Piece, until: int) -> int:
 def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     r"""After how many steps a series repeats: by its autocorrelation r, the season m with the largest r_m - r_{m/2}.
 
-    Seasons of the calendar, and what divides them, are tried first; others only where r_m is a clear peak.
+    Seasons of the calendar, and what divides them, are tried first; others only where r_m is a clear peak. Where the
+    values show none, since they wander, their changes are looked at.
 
     Args:
         values: (rows,) of the training part; NaN counts as the mean.
@@ -139,6 +173,11 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     Returns:
         The season in steps; 1 if there is none.
     """
+    found = _season(values, usual)
+    return found if found > 1 else _season(np.diff(values), usual)
+
+
+def _season(values: NDArray[np.float64], usual: list[int]) -> int:
     rows = len(values)
     longest = min(rows // 3, LONGEST_SEASON)
     if longest < 2:
@@ -168,7 +207,8 @@ def find_season(values: NDArray[np.float64], usual: list[int]) -> int:
     peaks = [
         m for m in range(2, longest) if r[m] > 0.4 and smooth[m] == smooth[max(m - m // 4, 1) : m + m // 4 + 1].max()
     ]
-    return max((m for m in peaks if score(m) > 0.4), key=score, default=1)
+    clear = max(map(score, peaks), default=0.0)
+    return min((m for m in peaks if score(m) > max(0.4, 0.9 * clear)), default=1)  # multiples of a season repeat too
 
 
 def looks_multiplicative(values: NDArray[np.float64], season: int) -> bool:

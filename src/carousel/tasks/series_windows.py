@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.series import Series
 from .series_plan import Plan
 
-__all__ = ["Batch", "Ridge", "Windows", "naive"]
+__all__ = ["Batch", "Rows", "Windows", "ahead", "naive"]
 
 Rows = NDArray[np.int64]
 
@@ -108,7 +108,7 @@ class Windows:
         plan = self.plan
         horizon = plan.horizon if horizon is None else horizon
         past = origins[None, :] + np.arange(1 - plan.window, 1)[:, None]
-        next_ = np.minimum(origins[None, :] + np.arange(1, horizon + 1)[:, None], len(self.y) - 1)
+        next_ = np.minimum(ahead(origins, horizon), len(self.y) - 1)
         y, last = self.y[past], self.y[origins]
         levels = [y - last] if plan.relative else [y, y - last]
         window = np.concatenate([*levels, self.inputs[past]], -1)
@@ -119,7 +119,7 @@ class Windows:
         )  # fmt: skip
 
     def base(self, origins: Rows) -> NDArray[np.float32]:
-        """(H, origins, targets) the naive forecast that the network begins from."""
+        """(H, origins, targets) the naive forecast that the network begins from; with a ridge the last value."""
         plan = self.plan
         if plan.residual == "none":
             return np.zeros((plan.horizon, len(origins), self.y.shape[1]), np.float32)
@@ -132,7 +132,7 @@ class Windows:
 
     def truth(self, origins: Rows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(H, origins, targets) true values in the file's units, and which of them the file has."""
-        next_ = origins[None, :] + np.arange(1, self.plan.horizon + 1)[:, None]
+        next_ = ahead(origins, self.plan.horizon)
         values = self.plan.unscaled(self.y[next_][..., None], self.group[next_])[..., 0]
         return values, self.mask[next_]
 
@@ -149,51 +149,12 @@ class Windows:
         return piece.begin + origin - piece.first
 
 
+def ahead(origins: Rows, horizon: int) -> Rows:
+    """(H, origins) the rows that are to be forecast."""
+    return origins[None, :] + np.arange(1, horizon + 1)[:, None]
+
+
 def naive(origins: Rows, horizon: int, season: int) -> Rows:
     """(H, origins) the row whose value is the forecast: the last one, or that of the same place in the last season."""
-    ahead = np.arange(1, horizon + 1)[:, None]
-    return origins[None, :] + ahead - season * -(-ahead // season)
-
-
-class Ridge:
-    r"""Linear direct forecast from the same lags: W = argmin Σ \|y - W x\|² + λ \|W\|² (Hoerl & Kennard 1970).
-
-    Values are differences from the window's last. λ is the one of a few with the smallest error on the last fifth of
-    the training windows.
-
-    Args:
-        windows: the series.
-        origins: training windows; of many, 20,000 evenly apart are used.
-    """
-
-    def __init__(self, windows: Windows, origins: Rows):
-        self.windows = windows
-        origins = origins[np.linspace(0, len(origins) - 1, min(len(origins), 20_000)).astype(np.int64)]
-        later = origins[4 * len(origins) // 5 :]
-        x, y = self._inputs(origins), self._targets(origins)
-        part = len(origins) - len(later)
-        early, moment = (x[:part].T @ x[:part], x[:part].T @ y[:part]), (x.T @ x, x.T @ y)
-        size = len(origins) * np.eye(x.shape[1])
-        errors = {}
-        for penalty in (1e-4, 1e-3, 1e-2, 1e-1):
-            weights = np.linalg.solve(early[0] + penalty * size * part / len(origins), early[1])
-            errors[penalty] = float(np.abs(x[part:] @ weights - y[part:]).mean()) if len(later) else 0.0
-        self.penalty = min(errors, key=lambda p: errors[p])
-        self.weights = np.linalg.solve(moment[0] + self.penalty * size, moment[1])
-
-    def _inputs(self, origins: Rows) -> NDArray[np.float64]:
-        past = origins[:, None] + np.arange(1 - self.windows.plan.window, 1)
-        y = self.windows.y[past].astype(np.float64)
-        lags = (y - y[:, -1:]).reshape(len(origins), -1)
-        return np.concatenate([lags, y[:, -1], np.ones((len(origins), 1))], 1)
-
-    def _targets(self, origins: Rows) -> NDArray[np.float64]:
-        next_ = origins[:, None] + np.arange(1, self.windows.plan.horizon + 1)
-        y = self.windows.y
-        return (y[next_] - y[origins][:, None]).reshape(len(origins), -1).astype(np.float64)
-
-    def forecast(self, origins: Rows) -> NDArray[np.float64]:
-        """(H, origins, targets), scaled."""
-        y = self.windows.y
-        moved = (self._inputs(origins) @ self.weights).reshape(len(origins), -1, y.shape[1])
-        return (moved + y[origins][:, None]).transpose(1, 0, 2)
+    steps = np.arange(1, horizon + 1)[:, None]
+    return origins[None, :] + steps - season * -(-steps // season)

@@ -21,6 +21,7 @@ import carousel
 
 from .fit import by_evolution, closed_loop, new, open_loop, time_delay, with_errors
 from .models import Series, errors, free_run, read
+from .temperature import forecast_hourly, judge_hourly
 
 ORDERS, SEEDS, FEW, UPDATES, ROUNDS = (2, 4, 8, 12), 8, 3, 3000, 1000
 UNIT = {"Bouc-Wen": "N", "buck": "V"}
@@ -97,9 +98,16 @@ def draw(results: dict[str, Any]) -> Figure:
 
 
 def run(recipe: carousel.recipes.Recipe) -> None:
-    """Both systems, seed by seed; a stopped run goes on with the next. The hourly temperature is to come here."""
-    series, results = systems(recipe), recipe.load("results") or {}
+    """Both systems and the temperature, seed by seed; a stopped run goes on with the next."""
+    series, hourly = systems(recipe), recipe.data("series/pollution.csv")
+    results = recipe.load("results") or {}
     seeds, lines = range(1 if recipe.smoke else SEEDS), []
+    temperature = results.setdefault("temperature", {})
+    for seed in range(1 if recipe.smoke else FEW):
+        if seed not in temperature:
+            temperature[seed] = forecast_hourly(recipe, hourly, seed)
+            recipe.save("results", results)
+            recipe.say(f"temperature, seed {seed} done")
     for name, one in series.items():
         if f"{name}, order" not in results:
             results[f"{name}, order"] = 2 if recipe.smoke else choose_order(one, UPDATES)
@@ -124,10 +132,11 @@ def run(recipe: carousel.recipes.Recipe) -> None:
                 )
                 recipe.claim(what, "< 1, with its 95 % interval", f"{middle:.3f} ({low:.3f} to {high:.3f})", high < 1,
                              "trained on what it is asked for")  # fmt: skip
+    lines += judge_hourly(recipe, list(temperature.values()), interval)
     recipe.text("\n".join(lines) + "\n", "table.txt")
     recipe.say("\n".join(lines))
     recipe.figure(draw(results), "simulation.svg")
-    finite = all(math.isfinite(v) for found in results.values() if isinstance(found, dict)
+    finite = all(math.isfinite(v) for name, found in results.items() if ", seed" in name
                  for model, pair in found.items() if model != "runs" for v in pair)  # fmt: skip
     recipe.claim("all errors on the test parts, in one step and in free run", "finite", "finite" if finite else "not",
                  finite, "no simulation may blow up")  # fmt: skip
