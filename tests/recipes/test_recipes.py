@@ -135,7 +135,7 @@ def check_result(result: dict, name: str, *, smoke: bool) -> None:
         assert isinstance(claim["measured"], str | int | float)
 
 
-RUN_LATER = ("char-rnn", "names", "peptides", "ptb-small", "sentiment", "tagger", "word-lm")
+RUN_LATER = ("char-rnn", "names", "ptb-small", "sentiment", "word-lm")
 """Recipes whose full run is still to be made and stored."""
 
 
