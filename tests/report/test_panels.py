@@ -32,6 +32,37 @@ class Balanced(HTMLParser):
     [
         {"panel": "table", "columns": ["a", BAD], "rows": [[1, BAD], [0.123456, None], [float("nan"), True]]},
         {"panel": "confusion", "labels": [BAD, "b"], "counts": [[3, 1], [0, 0]]},
+        {
+            "panel": "forecast",
+            "fans": [
+                {
+                    "label": BAD,
+                    "history": [1.0, None, 2.0],
+                    "times": ["a", "b", "c", BAD, "e"],
+                    "median": [2.0, 3.0],
+                    "lower": [1.0, 2.0],
+                    "upper": [3.0, 4.0],
+                    "truth": [2.5, None],
+                },
+                {
+                    "label": "no truth",
+                    "history": [],
+                    "times": ["d"],
+                    "median": [1.0],
+                    "lower": [1.0],
+                    "upper": [1.0],
+                    "truth": None,
+                },
+                {"label": "empty", "median": []},
+            ],
+        },
+        {
+            "panel": "lines",
+            "x": BAD,
+            "y": BAD,
+            "lines": [{"name": BAD, "values": [1.0, None, 3.0]}, {"name": "b", "values": []}],
+        },
+        {"panel": "calibration", "parts": [{"name": BAD, "nominal": [0.2, 0.8], "observed": [0.25, 0.7]}]},
         {"panel": "tags", "sentences": [[[BAD, "A", "A"], ["word", BAD, "B"]]]},
     ],
 )
