@@ -124,7 +124,7 @@ def test_tagged_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]])
     assert "Right: " in run("predict", "run", "tagged.txt", "--out", "tags.csv")[1]
     assert Path("tags.csv").read_text().startswith("word,tag,probability\n")
     Path("new.txt").write_text("the\tDET\nsky\tSKY\n\na\tDET\ndog\tNOUN\nsees\tVERB\nthis\tDET\n" * 3)
-    assert "with tags that were not in training: SKY." in run("predict", "run", "new.txt", "--label-column", "2")[1]
+    assert "with tags that were not in training: 'SKY'." in run("predict", "run", "new.txt", "--label-column", "2")[1]
 
 
 class StopAt(Callback):

@@ -15,8 +15,9 @@ from ..data.ragged import Ragged, Vocabulary
 from ..data.tables import TABLE_SUFFIXES
 from ..data.text_files import find_files
 from ..errors import DataError, UsageError
+from .scores import judged
 
-__all__ = ["EVALUATION_BATCH", "Classifier", "listed", "scores_of"]
+__all__ = ["EVALUATION_BATCH", "Classifier", "scores_of"]
 
 EVALUATION_BATCH = 256
 
@@ -90,22 +91,11 @@ class Classifier:
 
     def judged(self, answers: Sequence[Mapping[str, Any]], truth: Sequence[str]) -> list[str]:
         """How many are right, and which labels the network does not know."""
-        known = [(answer["label"], label) for answer, label in zip(answers, truth, strict=True) if label in self.names]
-        strange = sorted({label for label in truth if label not in self.names})
-        right = sum(answer == label for answer, label in known)
-        said = [f"Right: {right:,} of {len(known):,}, {100 * right / len(known):.1f} %."] if known else []
-        if strange:
-            many = len(truth) - len(known)
-            said.append(f"Not counted: {many:,} with labels that were not in training: {listed(strange)}.")
-        return said
+        pairs = [(answer["label"], label) for answer, label in zip(answers, truth, strict=True)]
+        return judged(pairs, self.names, "", "labels")
 
 
 def scores_of(network: Callable[..., Any], sequences: Ragged, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """(rows, classes) scores of these sequences."""
     tokens = torch.from_numpy(sequences.padded(rows)).to(device)
     return network(tokens, torch.from_numpy(sequences.lengths[rows]).to(device))
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more

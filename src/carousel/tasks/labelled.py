@@ -23,10 +23,10 @@ from ..nn import SequenceClassifier
 from ..settings import Settings
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Shown
-from .classifier import EVALUATION_BATCH, Classifier, listed, scores_of
+from .classifier import EVALUATION_BATCH, Classifier, scores_of
 from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
-from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel
+from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel, listed
 
 __all__ = ["LABELLED", "LabelledData", "LabelledTask"]
 

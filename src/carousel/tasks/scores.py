@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from ..training.task import Metric
 
-__all__ = ["ACCURACY", "BALANCED", "F1", "accuracy", "balanced_accuracy", "confusion", "confusion_panel", "f1"]
+__all__ = [
+    "ACCURACY",
+    "BALANCED",
+    "F1",
+    "accuracy",
+    "balanced_accuracy",
+    "confusion",
+    "confusion_panel",
+    "f1",
+    "judged",
+    "listed",
+]
 
 ACCURACY = Metric("Accuracy", "Share of the answers that are right.", percent=True)
 BALANCED = Metric(
@@ -60,3 +71,28 @@ def confusion_panel(counts: NDArray[np.int64], names: Sequence[str], title: str)
         )
         labels.append(f"{len(rest)} others")
     return {"panel": "confusion", "title": title, "note": note, "labels": labels, "counts": table.tolist()}
+
+
+def judged(pairs: Sequence[tuple[str, str]], names: Sequence[str], words: str, labels: str) -> list[str]:
+    """Sentences on how many answers are right, and on the true labels that the network does not know.
+
+    Args:
+        pairs: answer and truth.
+        names: the labels that it knows.
+        words: what is counted, such as " words"; may be empty.
+        labels: what a label is called.
+    """
+    known = [(answer, label) for answer, label in pairs if label in names]
+    strange = sorted({label for _, label in pairs if label not in names})
+    right = sum(answer == label for answer, label in known)
+    said = [f"Right: {right:,} of {len(known):,}{words}, {100 * right / len(known):.1f} %."] if known else []
+    if strange:
+        many = len(pairs) - len(known)
+        said.append(f"Not counted: {many:,} with {labels} that were not in training: {listed(strange)}.")
+    return said
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Some names, quoted, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

@@ -15,6 +15,7 @@ from ..data.ragged import Ragged, Vocabulary
 from ..data.text_files import find_files
 from ..data.tokenizers import SPLITS
 from ..errors import DataError, UsageError
+from .scores import judged
 
 __all__ = ["EVALUATION_BATCH", "Tagger", "tensors"]
 
@@ -127,11 +128,4 @@ class Tagger:
             for answer, labels in zip(answers, truth, strict=True)
             for tag, label in zip(answer["tags"], labels, strict=True)
         ]
-        known = [(tag, label) for tag, label in pairs if label in self.names]
-        strange = sorted({label for _, label in pairs if label not in self.names})
-        right = sum(tag == label for tag, label in known)
-        said = [f"Right: {right:,} of {len(known):,} words, {100 * right / len(known):.1f} %."] if known else []
-        if strange:
-            many = len(pairs) - len(known)
-            said.append(f"Not counted: {many:,} with tags that were not in training: {', '.join(strange[:5])}.")
-        return said
+        return judged(pairs, self.names, " words", "tags")
