@@ -114,9 +114,9 @@ class SeriesSettings:
     residual: Literal["auto", "last", "season", "ridge", "none"] = "auto"
     """Learn the difference from the last value, from that of a season before, or from a ridge regression on the same
     window; auto: the best on the training part."""
-    beside: int = 64
-    """Units of a feed-forward network that reads lags and means of the window beside the recurrent layers; 0 does
-    without."""
+    beside: int | None = None
+    """Units of a feed-forward network that reads lags and means of the window beside the recurrent layers, 0 for none;
+    if not given, 64 where there are ten windows per lag."""
     calendar: Literal["auto", "none"] = "auto"
     """auto: hour, weekday and month are inputs, where the data are long enough to teach them."""
     intervals: Literal["quantile", "normal", "t"] = "quantile"

@@ -42,12 +42,14 @@ def test_calibrated_intervals_hold_their_share() -> None:
     truth, fresh = size * torch.randn(3, 2000, 1), size * torch.randn(3, 2000, 1)
     said = network.normal.expand(3, 2000, 1, 9)
     mask = torch.ones(3, 2000, 1, dtype=torch.bool)
-    quantiles = network.calibrate(said, truth, mask)
+    quantiles = network.calibrate(said, truth, mask, 2000)
     held = ((fresh >= quantiles[..., 0]) & (fresh <= quantiles[..., -1])).float().mean((1, 2))
     torch.testing.assert_close(held, torch.full((3,), 0.8), atol=0.03, rtol=0)
     torch.testing.assert_close(network.stretch[:, 0], size.flatten(), atol=0, rtol=0.1)
     few = Forecaster(Recurrent(LSTM, 2, 4), 1, 3, ahead=0)
-    few.calibrate(said[:, :20], truth[:, :20], mask[:, :20])
+    assert torch.equal(few.calibrate(said[:, :20], truth[:, :20], mask[:, :20], 4), said[:, :20])
+    assert (few.stretch == 1).all()  # four windows say nothing
+    few.calibrate(said[:, :20], truth[:, :20], mask[:, :20], 20)
     assert len(few.stretch.unique()) == 1  # pooled where there are few
-    few.calibrate(said[:, :20], truth[:, :20], ~mask[:, :20])
+    few.calibrate(said[:, :20], truth[:, :20], ~mask[:, :20], 20)
     assert torch.isfinite(few.stretch).all()

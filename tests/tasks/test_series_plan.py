@@ -18,7 +18,7 @@ from carousel.tasks.forecast import SeriesData
 from carousel.tasks.forecast_scores import scores
 from carousel.tasks.series_plan import choose_residual, drifts, find_season, looks_multiplicative
 from carousel.tasks.series_ridge import Ridge
-from carousel.tasks.series_windows import naive
+from carousel.tasks.series_windows import disjoint, naive
 
 NOISE = np.random.default_rng(0).normal(size=2000)
 SMALL = {"hidden_size": 3, "beside": 3, "steps": 2, "evaluations": 1, "threads": 1, "device": "cpu"}
@@ -218,3 +218,19 @@ def test_unused_roles() -> None:
     series = read_series([write(NOISE[:60], NOISE[60:120])], Roles(("y",), past=()))
     assert series.roles.past == ()
     assert isinstance(planned("s.csv", past=("none",), window=4, horizon=2).ridge, Ridge)
+
+
+def test_few_windows_get_neither_ridge_nor_lags() -> None:
+    """94 rows of which 41 are read: forty windows for as many lags."""
+    y = np.tile(np.sin(np.arange(12) * np.pi / 6), 12) + 0.05 * NOISE[:144]
+    few, many = planned(write(y), horizon=12), planned(write(np.tile(y, 12), name="t.csv"), horizon=12, window=41)
+    assert (few.ridge.enough, few.found["beside"], few.plan.residual) == (False, 0, "season")
+    assert (many.ridge.enough, many.found["beside"]) == (True, 64)
+    assert planned(write(y), horizon=12, beside=8).found["beside"] == 8
+
+
+def test_disjoint_forecasts_are_counted() -> None:
+    assert disjoint(np.arange(10), 1) == 10
+    assert disjoint(np.arange(10), 4) == 3  # 0, 4, 8
+    assert disjoint(np.array([7, 0, 1, 30]), 5) == 3
+    assert disjoint(np.zeros(0, np.int64), 5) == 0

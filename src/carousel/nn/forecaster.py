@@ -169,34 +169,38 @@ class Forecaster(nn.Module):
         middle = found[..., len(LEVELS) // 2, None]
         return middle + self.stretch[:, None, :, None] * (found - middle)
 
-    def calibrate(self, quantiles: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def calibrate(self, quantiles: Tensor, truth: Tensor, mask: Tensor, disjoint: int) -> Tensor:
         r"""Stretch the intervals about the median so that the outermost hold what they should on these windows.
 
-        Per step, the factor is the 0.8-quantile of max((m - y) / (m - q_0.1), (y - m) / (q_0.9 - m)): conformalized
-        quantile regression with scaled scores (Romano et al. 2019; Sesia & Candès 2020). Neighboring steps are pooled
-        until they hold `POOLED` values.
+        Per step, the factor is the 0.8 (n + 1)/n-quantile of max((m - y) / (m - q_0.1), (y - m) / (q_0.9 - m)):
+        conformalized quantile regression with scaled scores (Romano et al. 2019; Sesia & Candès 2020). Windows that
+        overlap err alike, so n counts those that do not; of four or fewer nothing can be said, and the intervals stay
+        as they are. Steps next to each other are pooled until they hold `POOLED` values.
 
         Args:
             quantiles: (horizon, windows, targets, levels) as `quantiles` gives them.
             truth: (horizon, windows, targets).
             mask: which of them count.
+            disjoint: n.
 
         Returns:
             The quantiles as they are from now on.
         """
+        share = (LEVELS[-1] - LEVELS[0]) * (disjoint + 1) / max(disjoint, 1)
+        if share >= 1:
+            return quantiles
         middle = quantiles[..., len(LEVELS) // 2]
         above = (truth - middle) / (quantiles[..., -1] - middle).clamp(min=1e-9)
         below = (middle - truth) / (middle - quantiles[..., 0]).clamp(min=1e-9)
         scores = torch.where(mask, torch.maximum(above, below), torch.nan)
         reach = next((r for r in range(self.horizon) if (2 * r + 1) * truth.shape[1] >= POOLED), self.horizon)
-        share, factors = LEVELS[-1] - LEVELS[0], torch.ones_like(self.stretch)
+        factors = torch.ones_like(self.stretch)
         for step in range(self.horizon):
             near = scores[max(step - reach, 0) : step + reach + 1].flatten(0, 1)
             count = (~near.isnan()).sum(0)
-            rank = (share * (count + 1) / count.clamp(min=1)).clamp(max=1)
             for target in range(self.targets):
                 if count[target] > 0:
-                    factors[step, target] = near[:, target].nanquantile(float(rank[target]))
+                    factors[step, target] = near[:, target].nanquantile(share)
         factors = factors.clamp(min=1e-3)
         self.stretch.mul_(factors)
         middle = middle.unsqueeze(-1)

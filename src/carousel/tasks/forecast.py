@@ -31,6 +31,8 @@ from .series_windows import Windows, ahead, naive
 
 __all__ = ["SERIES", "ForecastTask", "SeriesData", "build_network", "stored_plan"]
 
+BESIDE = 64
+"""Units beside the recurrent layers, where there are windows enough."""
 METRICS = {
     "mase": Metric("MASE", "Mean absolute error over that of the seasonal naive forecast, one step at a time, on the "
                    "training part."),
@@ -71,11 +73,12 @@ class SeriesData:
                 "smaller --window or --horizon, or a larger --max-gap."
             )
         ridge = Ridge(windows, train)
-        if said.residual == "auto":
+        if said.residual == "auto" and ridge.enough:
             error = np.abs(windows.base(ridge.later) - windows.y[ahead(ridge.later, plan.horizon)]).mean()
             if ridge.later_error < error:
                 plan = windows.plan = replace(plan, residual="ridge")
-            found = {**found, "residual": plan.residual}
+        beside = said.beside if said.beside is not None else BESIDE if ridge.enough else 0
+        found = {**found, "residual": plan.residual, "beside": beside}
         return cls(series, plan, found, [*series.notes, *notes], windows, ridge)
 
     @property
@@ -329,12 +332,13 @@ class ForecastTask:
 
 def build_network(plan: Plan, settings: Settings, cell: CellSource, spread: Tensor | None = None) -> Forecaster:
     """The network of a plan."""
-    reads = plan.reads(settings.series.beside > 0)
+    beside = settings.series.beside or 0
+    reads = plan.reads(beside > 0)
     recurrent = make_recurrent(settings.network, cell, reads.stop - reads.start)
     return Forecaster(
         recurrent, len(plan.roles.targets), plan.horizon, ahead=plan.ahead, intervals=plan.intervals,  # pyright: ignore
         dropout=settings.network.dropout or 0.0, spread=spread,
-        taps=plan.taps, beside=settings.series.beside, reads=reads, linear=plan.residual == "ridge",
+        taps=plan.taps, beside=beside, reads=reads, linear=plan.residual == "ridge",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..nn.forecaster import LEVELS, Forecaster
-from .series_windows import Windows
+from .series_windows import Windows, disjoint
 
 __all__ = ["MOST_DEV", "MOST_TEST", "forecast_windows", "scores"]
 
@@ -42,7 +42,8 @@ def forecast_windows(
         mask.append(batch.mask)
     quantiles = torch.cat(found, 1)
     if calibrate:
-        quantiles = network.calibrate(quantiles, torch.cat(truth, 1).to(quantiles.dtype), torch.cat(mask, 1))
+        seen = torch.cat(truth, 1).to(quantiles.dtype), torch.cat(mask, 1)
+        quantiles = network.calibrate(quantiles, *seen, disjoint(origins, windows.plan.horizon))
     return windows.unscaled(quantiles.float().cpu().numpy(), origins), total / max(count, 1)
 
 

@@ -14,6 +14,8 @@ __all__ = ["Ridge"]
 
 MOST_WINDOWS = 20_000
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+ENOUGH = 10
+"""Training windows per input from which on the weights can be relied on."""
 
 Matrix = NDArray[np.float64]
 
@@ -34,10 +36,12 @@ class Ridge:
         weights: (inputs + 1, H · targets) B, and c in the last row.
         later: the last fifth of the training windows.
         later_error: mean absolute error there.
+        enough: whether there are many more training windows than inputs.
     """
 
     def __init__(self, windows: Windows, origins: Rows):
         self.windows = windows
+        self.enough = len(origins) >= ENOUGH * sum(last - first for *_, first, last in windows.plan.taps)
         origins = origins[np.linspace(0, len(origins) - 1, min(len(origins), MOST_WINDOWS)).astype(np.int64)]
         self.later = origins[4 * len(origins) // 5 :]
         early = origins[origins < self.later[0] - windows.plan.horizon]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.series import Series
 from .series_plan import Plan
 
-__all__ = ["Batch", "Rows", "Windows", "ahead", "naive"]
+__all__ = ["Batch", "Rows", "Windows", "ahead", "disjoint", "naive"]
 
 Rows = NDArray[np.int64]
 
@@ -158,3 +158,12 @@ def naive(origins: Rows, horizon: int, season: int) -> Rows:
     """(H, origins) the row whose value is the forecast: the last one, or that of the same place in the last season."""
     steps = np.arange(1, horizon + 1)[:, None]
     return origins[None, :] + steps - season * -(-steps // season)
+
+
+def disjoint(origins: Rows, horizon: int) -> int:
+    """How many of these forecasts have no row in common."""
+    count, free = 0, -1
+    for origin in np.sort(origins):
+        if origin >= free:
+            count, free = count + 1, origin + horizon
+    return count
