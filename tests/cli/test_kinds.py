@@ -118,11 +118,13 @@ def test_tagged_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]])
     assert trained.predict(["the cat sees"]) == trained.predict([["the", "cat", "sees"]])
     assert trained.predict(["a tree finds this"])[0]["tags"] == ["DET", "NOUN", "VERB", "DET"]
     page = Path("run/report.html").read_text()
-    for words in ("Sentences of the test part", "Mean F1", "Confusion on the test part", 'class="right"'):
+    for words in ("Sentences of the test part", "Mean F1", "Confusion on the test part", 'class="tagged"'):
         assert words in page
     assert run("predict", "run", "--text", "the dog")[1] == "the/DET dog/NOUN"
     assert "Right: " in run("predict", "run", "tagged.txt", "--out", "tags.csv")[1]
-    assert Path("tags.csv").read_text().startswith("word,tag,probability\n")
+    rows = list(csv.DictReader(Path("tags.csv").read_text(encoding="utf-8").splitlines()))
+    assert list(rows[0]) == ["sentence", "word", "tag", "probability"]
+    assert rows[-1]["sentence"] == "60"
     Path("new.txt").write_text("the\tDET\nsky\tSKY\n\na\tDET\ndog\tNOUN\nsees\tVERB\nthis\tDET\n" * 3)
     assert "with tags that were not in training: 'SKY'." in run("predict", "run", "new.txt", "--label-column", "2")[1]
 

@@ -76,6 +76,14 @@ def test_panels_are_escaped_and_well_formed(panel: dict[str, Any]) -> None:
     assert panel["panel"] in PANELS
 
 
+def test_what_is_struck_through_is_the_wrong_answer() -> None:
+    page = render_panels(
+        [{"panel": "tags", "title": "t", "sentences": [[["dog", "NOUN", "VERB"], ["a", "DET", "DET"]]]}]
+    )
+    assert '<span class="wrong"><b>dog</b><i><s>VERB</s></i><i>NOUN</i></span>' in page
+    assert "<span><b>a</b><i>DET</i></span>" in page
+
+
 def test_unknown_and_empty_panels_are_left_out() -> None:
     assert render_panels([{"panel": "hologram"}, {"panel": "table"}, {}]) == ""
     assert "Results" not in render_report(ReportData(title="x", panels=[{"panel": "hologram"}]))

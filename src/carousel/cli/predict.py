@@ -66,6 +66,6 @@ def _predict(
     for sentence in predictor.judged(answers, truth) if truth is not None else ():
         print(sentence)
     if out is not None:
-        write_csv([row for answer in answers for row in predictor.rows(answer)], out)
+        write_csv(predictor.rows(answers), out)
     if json is not None:
         write_json(answers, json)

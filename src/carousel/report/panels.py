@@ -63,14 +63,14 @@ def _share(count: Any, total: int, right: bool) -> str:
 
 
 def _tags(panel: Mapping[str, Any]) -> str:
-    """`sentences` of [word, tag, answer]; a wrong answer stands above the tag."""
+    """`sentences` of [word, tag, answer]; a wrong answer is struck through, the tag stands below."""
     lines = []
     for sentence in (panel.get("sentences") or [])[:MOST_ROWS]:
         words = []
         for word, tag, answer in sentence:
-            truth = "" if tag == answer else f"<i><s>{shown(tag, 30)}</s></i>"
-            kind = "wrong" if truth else "right"
-            words.append(f'<span class="{kind}"><b>{shown(word, 60)}</b><i>{shown(answer, 30)}</i>{truth}</span>')
+            wrong = "" if tag == answer else f"<i><s>{shown(answer, 30)}</s></i>"
+            kind = ' class="wrong"' if wrong else ""
+            words.append(f"<span{kind}><b>{shown(word, 60)}</b>{wrong}<i>{shown(tag, 30)}</i></span>")
         lines.append(f'<p class="tagged">{"".join(words)}</p>')
     return "".join(lines)
 

@@ -85,9 +85,9 @@ class Classifier:
         text = " ".join(answer["text"].split())
         return f"{text if len(text) <= 80 else text[:79] + '…'}  {answer['label']} {100 * answer['probability']:.1f} %"
 
-    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """An answer as rows of a table."""
-        return [{name: answer[name] for name in ("text", "label", "probability")}]
+    def rows(self, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers as rows of a table."""
+        return [{name: answer[name] for name in ("text", "label", "probability")} for answer in answers]
 
     def judged(self, answers: Sequence[Mapping[str, Any]], truth: Sequence[str]) -> list[str]:
         """How many are right, and which labels the network does not know."""

@@ -254,7 +254,7 @@ class TaggedTask:
             truth = [names[tag] if tag != ABSENT else "?" for tag in self._tags(rows[place].item()).tolist()]
             answers = [names[tag] for tag in found[place].tolist()]
             sentences.append(list(map(list, zip(self.data.read.words[rows[place]], truth, answers, strict=True))))
-        note = "Below a wrong answer stands the tag, struck through."
+        note = "A wrong answer is struck through; below it stands the tag."
         shown = {"panel": "tags", "title": f"Sentences of the {split} part", "note": note, "sentences": sentences}
         return [
             shown,

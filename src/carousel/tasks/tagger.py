@@ -116,10 +116,13 @@ class Tagger:
         """An answer for a person."""
         return " ".join(f"{word}/{tag}" for word, tag in zip(answer["words"], answer["tags"], strict=True))
 
-    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """An answer as rows of a table, one for each word."""
-        columns = zip(answer["words"], answer["tags"], answer["probabilities"], strict=True)
-        return [{"word": word, "tag": tag, "probability": share} for word, tag, share in columns]
+    def rows(self, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers as rows of a table, one for each word."""
+        return [
+            {"sentence": number, "word": word, "tag": tag, "probability": share}
+            for number, answer in enumerate(answers, 1)
+            for word, tag, share in zip(answer["words"], answer["tags"], answer["probabilities"], strict=True)
+        ]
 
     def judged(self, answers: Sequence[Mapping[str, Any]], truth: Sequence[Sequence[str]]) -> list[str]:
         """How many words are right, and which tags the network does not know."""
