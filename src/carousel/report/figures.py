@@ -311,7 +311,7 @@ def draw_chart(
     canvas: Canvas,
     phone: Canvas | None = None,
 ) -> Chart:
-    label = f"{title}. {' '.join(alt.split())}"
+    label = " ".join(f"{title}. {alt}".split() if title else alt.split())
     narrow = _svg(f"{name}-narrow", label, draw, phone) if phone else None
     return Chart(name, title, _svg(name, label, draw, canvas), narrow, keys)
 

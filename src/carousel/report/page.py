@@ -107,7 +107,6 @@ def render_report(data: ReportData) -> str:
         status=shown(data.status),
         status_class=status,
         message=message,
-        unit=shown(_unit(data)),
         navigation="".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in links),
         tiles=_tiles(data),
         sections="\n".join(sections),

@@ -20,8 +20,8 @@ from .words import figure
 
 __all__ = ["SERIES_PANELS", "draw_forecasts"]
 
-LINES = (COLORS["train"], COLORS["dev"], COLORS["good"], COLORS["bad"], COLORS["muted"])
-KEYS = ("train", "dev", "uniform", "lost", "raw")
+KEYS = ("train", "dev", "good", "bad", "muted")
+LINES = tuple(COLORS[key] for key in KEYS)
 FILES = (".png", ".svg", ".pdf")
 MOST_DRAWN = 12
 
@@ -35,16 +35,16 @@ def _fans(panel: Mapping[str, Any]) -> str:
         times, past = fan.get("times") or [], len(fan.get("history") or [])
         ahead = times[past] if len(times) > past else ""
         alt = f"Median forecast from {_text(fan['median'][0])} to {_text(fan['median'][-1])}, from {ahead} on."
-        keys = [("train", "median, 80 % interval"), ("raw", "the past")]
+        keys = [("train", "median, 80 % interval"), ("muted", "the past")]
         if _numbers(fan.get("truth")).size:
             keys.append(("dev", "what came"))
         chart = draw_chart(f"forecast-{number}", str(fan.get("label") or ""), alt, keys,
                            lambda ax, canvas, fan=fan: draw_fan(ax, canvas, fan), FAN)  # fmt: skip
         parts.append(figure(chart))
-    return "".join(parts)
+    return f'<div class="pair">{"".join(parts)}</div>' if parts else ""
 
 
-FAN = Canvas(640, 260, 12, 400, 6)
+FAN = Canvas(500, 260, 12, 400, 5)
 
 
 def draw_fan(ax: Axes, canvas: Canvas, fan: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ def _lines(panel: Mapping[str, Any]) -> str:
     ends = [f"{line['name']}: {_text(line['values'][0])} at 1, {_text(line['values'][-1])} at "
             f"{len(line['values'])}." for line in lines]  # fmt: skip
     keys = [(kind, str(line["name"])) for kind, line in zip(KEYS, lines, strict=False)]
-    return figure(draw_chart("by-step", str(panel.get("title") or ""), " ".join(ends), keys, draw, WIDE, PHONE))
+    return figure(draw_chart("by-step", "", " ".join([_title(panel), *ends]), keys, draw, WIDE, PHONE))
 
 
 def _calibration(panel: Mapping[str, Any]) -> str:
@@ -120,7 +120,12 @@ def _calibration(panel: Mapping[str, Any]) -> str:
         words.append(f"{part['name']}: {inside}.")
     keys = [(kind, f"{part['name']} part") for kind, part in zip(KEYS, parts, strict=False)]
     square = Canvas(380, 320, 12, 100, 5)
-    return figure(draw_chart("calibration", str(panel.get("title") or ""), " ".join(words), keys, draw, square))
+    return figure(draw_chart("calibration", "", " ".join([_title(panel), *words]), keys, draw, square))
+
+
+def _title(panel: Mapping[str, Any]) -> str:
+    """For those who hear the figure: its card has the title above it."""
+    return f"{panel.get('title') or 'Chart'}."
 
 
 SERIES_PANELS = {"forecast": _fans, "lines": _lines, "calibration": _calibration}

@@ -77,7 +77,8 @@ def figure(chart: Chart) -> str:
     """A chart with its title and the meaning of its lines."""
     keys = "".join(f'<span class="key {kind}">{shown(label)}</span>' for kind, label in chart.keys)
     kind = ' class="wide"' if chart.narrow else ""
-    caption = f"<figcaption><h3>{shown(chart.title)}</h3>{keys}</figcaption>"
+    title = f"<h3>{shown(chart.title)}</h3>" if chart.title else ""
+    caption = f"<figcaption>{title}{keys}</figcaption>"
     return f"<figure{kind}>{caption}\n{chart.svg}{chart.narrow or ''}</figure>\n"
 
 

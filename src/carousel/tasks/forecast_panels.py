@@ -48,15 +48,15 @@ def panels(task: ForecastTask, network: Forecaster) -> list[dict[str, Any]]:
         {
             "panel": "forecast",
             "title": "Forecasts",
-            "note": "The line is the median, the band holds 80 %; black is what came. Chosen evenly over the part.",
+            "note": "The band should hold 80 % of what came. Chosen evenly over the part.",
             "fans": fans[: 3 * SHOWN],
         },
         {
             "panel": "table",
             "title": "Beside forecasts without a network",
             "note": "On the same windows. MASE: mean absolute error over that of the seasonal naive forecast "
-            f"({plan.season} steps back) on the training part. The ridge regression reads the same lags.",
-            "columns": ["part", "forecast", "MASE", "RMSE", "pinball loss", "80 % coverage", "width"],
+            f"({plan.season} steps back) on the training part. The ridge regression reads what the network reads.",
+            "columns": ["part", "forecast", "MASE", "RMSE", "pinball", "coverage", "width"],
             "rows": rows,
         },
         {

@@ -56,7 +56,8 @@ def trained(recipe: carousel.recipes.Recipe, name: str, network: str, seed: int)
     run = carousel.train(recipe.data(path), **{**settings, **NETWORKS[network], **few}, seed=seed, out=place, threads=1,
                          device="cpu")  # fmt: skip
     rows = next(panel for panel in run.evaluation["panels"] if panel["panel"] == "table")["rows"]
-    fan = next(panel for panel in run.evaluation["panels"] if panel["panel"] == "forecast")["fans"][0]
+    fans = next(panel for panel in run.evaluation["panels"] if panel["panel"] == "forecast")["fans"]
+    fan = next(fan for fan in fans if fan["label"].endswith("test part"))
     plan = {key: run.config["series"][key] for key in ("target", "season", "horizon", "transform", "residual")}
     plan["window"] = run.config["training"]["window"]
     found = {key: run.status[f"test_{key}"] for key in ("mase", "coverage", "pinball")}
