@@ -63,8 +63,6 @@ class LabelledSettings:
     """Tables: the column of the sequences; found if not given."""
     label_column: str | None = None
     """Tables: the column of the labels; found if not given."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
     pooling: Literal["last", "mean", "max"] = "max"
     """What is read off the states of a sequence: those at its ends, their mean, or the largest value of each unit."""
 
@@ -173,6 +171,8 @@ class TrainingSettings:
     learning_rate: float | None = None
     """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
     series: 0.002."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
     momentum: float = 0.0
     """Of sgd."""
     weight_decay: float = 0.1

@@ -78,7 +78,7 @@ def test_labelled_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]
     assert trained.status["best_dev_accuracy"] >= 0.7
     assert {"dev_accuracy", "dev_balanced_accuracy"} <= set(trained.metrics[-1])
     assert trained.config["labelled"] == {
-        "text_column": "word", "label_column": "shape", "class_weights": "none", "pooling": "max",
+        "text_column": "word", "label_column": "shape", "pooling": "max",
     }  # fmt: skip
     assert trained.config["data"]["level"] == "char"
     assert "tagged" not in trained.config

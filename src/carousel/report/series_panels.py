@@ -107,8 +107,8 @@ def _calibration(panel: Mapping[str, Any]) -> str:
         ax.plot([0, 1], [0, 1], color=COLORS["muted"], linewidth=1.1, dashes=(5, 3))
         for part, color in zip(parts, LINES, strict=False):
             ax.plot(_numbers(part["nominal"]), _numbers(part["observed"]), color=color, linewidth=1.7, marker="o")
-        ax.set_title("share inside", loc="left")
-        ax.set_xlabel("share that is meant to be inside", loc="right")
+        ax.set_title(str(panel.get("y") or "share inside"), loc="left")
+        ax.set_xlabel(str(panel.get("x") or "share that is meant to be inside"), loc="right")
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1)
         ax.grid(axis="y")
@@ -116,7 +116,7 @@ def _calibration(panel: Mapping[str, Any]) -> str:
     words = []
     for part in parts:
         pairs = zip(part["nominal"], part["observed"], strict=True)
-        inside = ", ".join(f"{100 * o:.0f} % in the {100 * n:.0f} % interval" for n, o in pairs)
+        inside = ", ".join(f"{100 * o:.0f} % where {100 * n:.0f} % are meant" for n, o in pairs)
         words.append(f"{part['name']}: {inside}.")
     keys = [(kind, f"{part['name']} part") for kind, part in zip(KEYS, parts, strict=False)]
     square = Canvas(380, 320, 12, 100, 5)

@@ -15,11 +15,11 @@ from ..data.ragged import Ragged, Vocabulary
 from ..data.tables import TABLE_SUFFIXES
 from ..data.text_files import find_files
 from ..errors import DataError, UsageError
+from .classify import class_probabilities
+from .examples import EVALUATION_BATCH
 from .scores import judged
 
-__all__ = ["EVALUATION_BATCH", "Classifier", "scores_of"]
-
-EVALUATION_BATCH = 256
+__all__ = ["Classifier", "scores_of"]
 
 
 class Classifier:
@@ -56,15 +56,8 @@ class Classifier:
             some = order[begin : begin + EVALUATION_BATCH]
             scores = scores_of(self.network, sequences, some, device)
             found[some] = scores.double().softmax(1).cpu().numpy()
-        return [
-            {
-                "text": text,
-                "label": self.names[row.argmax()],
-                "probability": float(row.max()),
-                "probabilities": dict(zip(self.names, row.tolist(), strict=True)),
-            }
-            for text, row in zip(texts, found, strict=True)
-        ]
+        answers = class_probabilities(self.names, found)
+        return [{"text": text, **answer} for text, answer in zip(texts, answers, strict=True)]
 
     def read(
         self, path: str, encoding: str, *, text_column: str | None = None, label_column: str | None = None

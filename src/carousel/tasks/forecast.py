@@ -392,6 +392,7 @@ SERIES = Kind(
         "min_count",
         "words",
         "split_column",
+        "class_weights",
         "embedding_size",
         "directions",
         "backward",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,17 +19,14 @@ from ..data.splits import draw
 from ..errors import DataError, UsageError
 from ..nn import SequenceClassifier
 from ..settings import Settings
-from ..training.feeds import ExampleFeed
-from ..training.task import Evaluation, Shown
-from .classifier import EVALUATION_BATCH, Classifier, scores_of
+from ..training.task import Shown
+from .classifier import Classifier, scores_of
+from .classify import Classify, answer_lines, balance, class_order, oddities
+from .examples import SPLITS, ExampleTask, Rows
 from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
-from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel, listed
 
 __all__ = ["LABELLED", "LabelledData", "LabelledTask"]
-
-MOST_WRONG = 30
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class LabelledData:
             sources, encoding=data.encoding, text=own.text_column, label=own.label_column, split=data.split_column
         )
         level = data.level or _level(read.texts)
-        names = tuple(sorted(set(read.labels), key=_in_order))
+        names = tuple(sorted(set(read.labels), key=class_order))
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
         parts = _split(read, labels, settings)
@@ -85,8 +80,9 @@ class LabelledData:
         )  # fmt: skip
         if vocabulary.size < 2:
             raise DataError(f"No {vocabulary.unit} comes {data.min_count} times or more; give a smaller --min-count.")
+        balanced = settings.training.class_weights == "balanced"
         columns = {name: column for name, column in read.columns.items() if column is not None}
-        notes = [*read.notes, *_notes(labels[parts["train"]], names, own.class_weights == "balanced")]
+        notes = [*read.notes, *oddities(labels[parts["train"]], names, balanced=balanced, unit="sequence")]
         sequences = vocabulary.encode_all(read.texts)
         return cls(read, vocabulary, names, sequences, labels, parts, {"level": level, **columns}, notes)
 
@@ -118,12 +114,7 @@ class LabelledData:
         }
 
 
-def _balance(settings: Settings, losses: Mapping[float, float]) -> dict[str, Any]:
-    """Give all classes the same weight, if they have not."""
-    return {"class_weights": "balanced"} if settings.labelled.class_weights == "none" else {}
-
-
-class LabelledTask:
+class LabelledTask(ExampleTask):
     """The task as the training loop sees it.
 
     Args:
@@ -133,17 +124,13 @@ class LabelledTask:
     """
 
     unit: ClassVar[str] = "sequence"
-    repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": _balance}
-    unasked: ClassVar[Collection[str]] = ()
+    repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
 
     def __init__(self, data: LabelledData, settings: Settings, cell: CellSource):
-        self.data, self.settings, self.cell = data, settings, cell
-        assert settings.training.batch is not None
-        self.batch = min(settings.training.batch, len(data.parts["train"]))
-        counts = np.bincount(data.labels[data.parts["train"]], minlength=len(data.names))
-        balanced = settings.labelled.class_weights == "balanced"
-        weights = counts.sum() / (np.maximum(counts, 1) * (counts > 0).sum())
-        self.class_weights = torch.from_numpy(weights) if balanced else None
+        balanced = settings.training.class_weights == "balanced"
+        problem = Classify(data.names, data.labels, data.parts["train"], balanced=balanced, unit=self.unit)
+        super().__init__(data.parts, problem, settings, data.sequences.lengths)
+        self.data, self.cell = data, cell
 
     @property
     def shown(self) -> Shown:
@@ -154,67 +141,24 @@ class LabelledTask:
             f"A vocabulary of {vocabulary.size:,} {vocabulary.unit}s.",
             ", ".join(f"{len(part):,} sequences in the {split} part" for split, part in data.parts.items()) + ".",
         )
-        metrics = {"accuracy": ACCURACY, "balanced_accuracy": BALANCED}
         text = shlex.quote(min((data.read.texts[place] for place in data.parts["train"][:50]), key=len)[:60])
         commands = (
             (f"predict {{run}} --text {text}", "name the label of a text"),
             ("predict {run} FILE --out answers.csv", "name the label of every line of a file, or row of a table"),
         )
-        return Shown(self.unit, "nats", len(data.names), "class", facts, metrics, commands)
+        return Shown(self.unit, "nats", len(data.names), "class", facts, self.problem.metrics, commands)
 
     def network(self) -> SequenceClassifier:
         """A new network with random weights."""
         return build(self.settings, self.cell, self.data.vocabulary.size, len(self.data.names))
 
-    def feed(self, part: int, parts: int) -> ExampleFeed:
-        """The training sequences; those of similar length share a batch."""
-        rows, training = self.data.parts["train"], self.settings.training
-        return ExampleFeed(
-            _Rows(self, rows), self.batch, seed=training.seed, unit=self.unit,
-            lengths=self.data.sequences.lengths[rows], part=part, parts=parts,
-        )  # fmt: skip
-
-    def weights_of(self, rows: NDArray[np.int64]) -> float:
-        """The sum of their weights."""
-        if self.class_weights is None:
-            return float(len(rows))
-        return float(self.class_weights[torch.from_numpy(self.data.labels[rows])].sum())
-
-    def scores(self, network: Callable[..., Any], rows: NDArray[np.int64], device: torch.device) -> Tensor:
-        """(rows, classes)."""
+    def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
+        """(rows, classes) scores."""
         return scores_of(network, self.data.sequences, rows, device)
 
-    def loss(self, scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        """Mean cross-entropy in nats per sequence, weighted if it is to be."""
-        weights = None if self.class_weights is None else self.class_weights.to(scores)
-        return F.cross_entropy(scores, torch.from_numpy(self.data.labels[rows]).to(scores.device), weights)
-
-    @torch.no_grad()
-    def answers(self, network: nn.Module, split: str) -> tuple[NDArray[np.int64], Tensor, float]:
-        """Rows of a split, the logarithms of their classes' probabilities, and the mean loss."""
-        rows = self.data.parts[split]
-        rows = rows[np.argsort(self.data.sequences.lengths[rows], kind="stable")]
-        device = next(network.parameters()).device
-        network.eval()
-        found, total = [], 0.0
-        for begin in range(0, len(rows), EVALUATION_BATCH):
-            some = rows[begin : begin + EVALUATION_BATCH]
-            scores = self.scores(network, some, device)
-            total += self.loss(scores, some).item() * self.weights_of(some)
-            found.append(scores.float().log_softmax(1).cpu())
-        return rows, torch.cat(found), total / self.weights_of(rows)
-
-    def evaluate(self, network: nn.Module, split: str) -> Evaluation | None:
-        """Loss, accuracy and balanced accuracy; kept by the latter if classes are weighted; None for an empty split."""
-        if not len(self.data.parts[split]):
-            return None
-        rows, found, loss = self.answers(network, split)
-        counts = confusion(self.data.labels[rows], found.argmax(1).numpy(), len(self.data.names))
-        metrics = {"accuracy": accuracy(counts), "balanced_accuracy": balanced_accuracy(counts)}
-        return Evaluation(loss, metrics, "accuracy" if self.class_weights is None else "balanced_accuracy")
-
-    def sample(self, network: nn.Module, seed: int) -> None:
-        """Nothing while it is trained."""
+    def example(self, row: int) -> str:
+        """The sequence, or its beginning."""
+        return self.data.read.texts[row][:300]
 
     def check(self) -> SequenceClassifier:
         """A network that ran for two steps."""
@@ -242,82 +186,6 @@ class LabelledTask:
         ]
         return {"vocabulary": vocabulary, "layers": layers}
 
-    def describe(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Confusion matrix, recall of the classes, the answers that were most wrong."""
-        split = "test" if len(self.data.parts["test"]) else "dev"
-        if not len(self.data.parts[split]):
-            return []
-        rows, found, _ = self.answers(network, split)
-        found, names = found.numpy(), self.data.names
-        truth, given = self.data.labels[rows], found.argmax(1)
-        counts = confusion(truth, given, len(names))
-        trained = np.bincount(self.data.labels[self.data.parts["train"]], minlength=len(names))
-        return [
-            confusion_panel(counts, names, f"Confusion on the {split} part"),
-            _classes_panel(counts, trained, names, split),
-            self._answers_panel(rows, found, truth, given, split),
-            *self._wrong_panel(rows, found, truth, given, split),
-        ]
-
-    def _answers_panel(
-        self, rows: NDArray[Any], found: NDArray[Any], truth: NDArray[Any], given: NDArray[Any], split: str
-    ) -> dict[str, Any]:
-        few = np.random.default_rng(0).permutation(len(rows))[:8]
-        return {
-            "panel": "table",
-            "title": f"Some answers on the {split} part",
-            "columns": ["sequence", "label", "answer", "probability"],
-            "rows": [self._row(place, rows, found, truth, given) for place in few.tolist()],
-        }
-
-    def _wrong_panel(
-        self, rows: NDArray[Any], found: NDArray[Any], truth: NDArray[Any], given: NDArray[Any], split: str
-    ) -> list[dict[str, Any]]:
-        wrong = np.flatnonzero(truth != given).tolist()
-        once = {(self.data.read.texts[rows[place]], int(truth[place])): place for place in wrong}
-        wrong = sorted(once.values(), key=lambda place: found[place, truth[place]])[:MOST_WRONG]
-        if not wrong:
-            return []
-        panel = {
-            "panel": "table",
-            "title": f"Most wrong on the {split} part",
-            "note": "Where the label got the least probability: often a wrong label, or a sequence that fits several.",
-            "columns": ["sequence", "label", "answer", "its probability", "that of the label"],
-            "rows": [
-                [*self._row(place, rows, found, truth, given), float(np.exp(found[place, truth[place]]))]
-                for place in wrong
-            ],
-        }
-        return [panel]
-
-    def _row(
-        self, place: int, rows: NDArray[Any], found: NDArray[Any], truth: NDArray[Any], given: NDArray[Any]
-    ) -> list[Any]:
-        names, answer = self.data.names, given[place]
-        text = self.data.read.texts[rows[place]]
-        return [text[:300], names[truth[place]], names[answer], float(np.exp(found[place, answer]))]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of a task's data, as a feed reads them."""
-
-    task: LabelledTask
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def units(self, chosen: NDArray[np.int64]) -> int:
-        return len(chosen)
-
-    def weights(self, chosen: NDArray[np.int64]) -> float:
-        return self.task.weights_of(self.rows[chosen])
-
-    def loss(self, network: Callable[..., Any], chosen: NDArray[np.int64], device: torch.device) -> Tensor:
-        rows = self.rows[chosen]
-        return self.task.loss(self.task.scores(network, rows, device), rows)
-
 
 def build(settings: Settings, cell: CellSource, vocabulary: int, classes: int) -> SequenceClassifier:
     """The network that the settings describe.
@@ -344,13 +212,6 @@ def _level(texts: Sequence[str]) -> str:
     return "word" if np.median([len(text.split()) for text in few]) >= 4 else "char"
 
 
-def _in_order(name: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
-
-
 def _split(read: LabelledSequences, labels: NDArray[np.int64], settings: Settings) -> dict[str, NDArray[np.int64]]:
     """Rows of the three parts: as files or a column say, else drawn, equal sequences on the same side.
 
@@ -370,57 +231,6 @@ def _split(read: LabelledSequences, labels: NDArray[np.int64], settings: Setting
             "Give more data, or a smaller --dev and --test."
         )
     return parts
-
-
-def _notes(labels: NDArray[np.int64], names: Sequence[str], balanced: bool) -> list[str]:
-    """What is odd about the classes."""
-    counts, notes = Counter(labels.tolist()), []
-    missing: list[str] = [name for number, name in enumerate(names) if not counts[number]]
-    if missing:
-        notes.append(f"Not in the training part, so never answered: {listed(missing)}.")
-    single = [name for number, name in enumerate(names) if counts[number] == 1]
-    if single:
-        notes.append(
-            f"A single sequence to learn from: {listed(single)}; of such a class nothing can be learned that holds "
-            "for others."
-        )
-    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    if many >= 10 * few and not balanced:
-        notes.append(
-            f"The classes are of unlike size, from {few:,} ({names[least]}) to {many:,} ({names[most]}); "
-            "--class-weights balanced gives them the same weight."
-        )
-    return notes
-
-
-def _classes_panel(
-    counts: NDArray[np.int64], trained: NDArray[np.int64], names: Sequence[str], split: str
-) -> dict[str, Any]:
-    there = [place for place in np.argsort(-trained, kind="stable").tolist() if counts[place].sum() or trained[place]]
-    rows = []
-    for place in there:
-        size, answered, right = int(counts[place].sum()), int(counts[:, place].sum()), int(counts[place, place])
-        recall, precision = (right / n if n else None for n in (size, answered))
-        rows.append([names[place], int(trained[place]), size, recall, precision])
-    return {
-        "panel": "table",
-        "title": "Classes",
-        "note": "Recall: the share of a class that is recognized. Precision: the share of such answers that are right.",
-        "columns": ["class", "trained on", split, "recall", "precision"],
-        "rows": rows,
-    }
-
-
-def _shows(classifier: Classifier, stored: Stored) -> tuple[str, str] | None:
-    panels = (stored("evaluation.json") or {}).get("panels", [])
-    some = next((panel for panel in panels if panel["title"].startswith("Some answers")), None)
-    if some is None:
-        return None
-    lines = [
-        f"{text[:60]}  {answer} {100 * share:.0f} %" + ("" if answer == label else f"  (it is {label})")
-        for text, label, answer, share in some["rows"]
-    ]
-    return f"{some['title']}:", "\n".join(line.replace("\n", " ") for line in lines)
 
 
 def _classifier(stored: Stored, settings: Settings, network: nn.Module) -> Classifier:
@@ -451,5 +261,5 @@ LABELLED = Kind(
     },
     epochs=12,
     without=("window", "backward"),
-    shows=_shows,
+    shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
 )

@@ -281,6 +281,6 @@ TEXT = Kind(
         "window": 64,
         "learning_rate": 6e-3,
     },
-    without=("split_column",),
+    without=("split_column", "class_weights"),
     shows=_writes,
 )

@@ -385,6 +385,6 @@ TAGGED = Kind(
         "learning_rate": 4e-3,
     },
     epochs=10,
-    without=("window", "backward", "level", "words", "split_column"),
+    without=("window", "backward", "level", "words", "split_column", "class_weights"),
     shows=_shows,
 )
