@@ -1,0 +1,157 @@
+"""Tasks whose data are independent examples with one answer each: how they are fed, trained on, evaluated and shown.
+
+What an example is (a sequence, an image, a row of a table) is the subclass's; what is asked of it (a class, a number)
+is a `Problem`: `Classify` in `classify.py`, `Regress` in `regress.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..settings import Settings
+from ..training.feeds import ExampleFeed
+from ..training.task import Evaluation, Metric
+from .repairs import COMMON, Repair
+
+__all__ = ["EVALUATION_BATCH", "SPLITS", "ExampleTask", "Problem", "Rows"]
+
+SPLITS = ("train", "dev", "test")
+EVALUATION_BATCH = 256
+
+Rows = NDArray[np.int64]
+"""Numbers of examples."""
+
+
+class Problem(Protocol):
+    """What is asked of every example."""
+
+    outputs: int
+    """Numbers that the network gives for an example."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """How the numbers of an evaluation are written."""
+        ...
+
+    def loss(self, outputs: Tensor, rows: Rows) -> Tensor:
+        """The mean loss of these examples, (rows, outputs)."""
+        ...
+
+    def weights(self, rows: Rows) -> float:
+        """What their mean loss divides by."""
+        ...
+
+    def evaluation(self, outputs: Tensor, rows: Rows, loss: float) -> Evaluation:
+        """How good (rows, outputs) are, on the CPU."""
+        ...
+
+    def panels(self, outputs: Tensor, rows: Rows, split: str, example: Callable[[int], Any]) -> list[dict[str, Any]]:
+        """What the report shows; `example` gives a cell of a table for an example."""
+        ...
+
+
+class ExampleTask:
+    """The task as the training loop sees it, but for `network`, `outputs`, and what is shown of the data.
+
+    Args:
+        parts: the examples of each split.
+        problem: what is asked of them.
+        settings: of the run; `training.batch` may be lowered to fit few examples, see `batch`.
+        lengths: (examples,) of sequences: those of similar length share a batch.
+    """
+
+    unit: ClassVar[str] = "example"
+    repairs: ClassVar[Mapping[str, Repair]] = COMMON
+    unasked: ClassVar[Collection[str]] = ()
+
+    def __init__(
+        self,
+        parts: Mapping[str, Rows],
+        problem: Problem,
+        settings: Settings,
+        lengths: NDArray[np.int64] | None = None,
+    ):
+        self.parts, self.problem, self.settings, self.lengths = parts, problem, settings, lengths
+        assert settings.training.batch is not None
+        self.batch = min(settings.training.batch, len(parts["train"]))
+
+    def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
+        """(rows, outputs) of the network for these examples."""
+        raise NotImplementedError
+
+    def example(self, row: int) -> Any:
+        """An example as a cell of a table."""
+        raise NotImplementedError
+
+    def training_loss(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
+        """The mean loss of these training examples."""
+        return self.problem.loss(self.outputs(network, rows, device), rows)
+
+    def feed(self, part: int, parts: int) -> ExampleFeed:
+        """The training examples."""
+        rows = self.parts["train"]
+        return ExampleFeed(
+            _Chosen(self, rows), self.batch, seed=self.settings.training.seed, unit=self.unit,
+            lengths=None if self.lengths is None else self.lengths[rows], part=part, parts=parts,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def answers(self, network: nn.Module, split: str) -> tuple[Rows, Tensor, float]:
+        """Examples of a split, (examples, outputs) of the network in evaluation mode, and the mean loss."""
+        rows = self.parts[split]
+        if self.lengths is not None:
+            rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+        device = next(network.parameters()).device
+        network.eval()
+        found, total = [], 0.0
+        for begin in range(0, len(rows), EVALUATION_BATCH):
+            some = rows[begin : begin + EVALUATION_BATCH]
+            outputs = self.outputs(network, some, device)
+            total += self.problem.loss(outputs, some).item() * self.problem.weights(some)
+            found.append(outputs.float().cpu())
+        return rows, torch.cat(found), total / self.problem.weights(rows)
+
+    def evaluate(self, network: nn.Module, split: str) -> Evaluation | None:
+        """Loss and metrics; None for an empty split."""
+        if not len(self.parts[split]):
+            return None
+        rows, outputs, loss = self.answers(network, split)
+        return self.problem.evaluation(outputs, rows, loss)
+
+    def sample(self, network: nn.Module, seed: int) -> None:
+        """Nothing while it is trained."""
+
+    def describe(self, network: nn.Module) -> list[dict[str, Any]]:
+        """How good the answers are on the test part, or on dev where there is no test part."""
+        split = "test" if len(self.parts["test"]) else "dev"
+        if not len(self.parts[split]):
+            return []
+        rows, outputs, _ = self.answers(network, split)
+        return self.problem.panels(outputs, rows, split, self.example)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some examples of a task, as a feed reads them."""
+
+    task: ExampleTask
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def units(self, chosen: Rows) -> int:
+        return len(chosen)
+
+    def weights(self, chosen: Rows) -> float:
+        return self.task.problem.weights(self.rows[chosen])
+
+    def loss(self, network: Callable[..., Any], chosen: Rows, device: torch.device) -> Tensor:
+        return self.task.training_loss(network, self.rows[chosen], device)
