@@ -146,7 +146,7 @@ def check_result(result: dict, name: str, *, smoke: bool) -> None:
         assert isinstance(claim["measured"], str | int | float)
 
 
-RUN_LATER = ("char-rnn", "ptb-small", "sentiment")
+RUN_LATER = ("char-rnn", "ptb-small")
 """Recipes whose full run is still to be made and stored."""
 
 
