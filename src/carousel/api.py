@@ -74,15 +74,18 @@ def train(
     check_device(settings.training.device)
     sources = [data] if isinstance(data, str | Path) else list(data)
     kind, settings = resolve(sources, settings)
-    source = load_cell(cell if cell is not None else settings.network.cell or "")
-    settings = settings.resolved(cell=source.name)
+    source = _cell_for(kind, cell, settings)
+    settings = settings.resolved(cell=source.name if source else None)
     read = kind.read(sources, settings)
     settings = settings.resolved(**read.found)
     _set_threads(settings)
     task: KindTask = kind.task(read, settings, source)
     network = task.check()
     _note(callbacks, *read.notes, read.about())
-    folder = _new_folder(out, f"{read.name}-{source.short_name}")
+    about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
+    if source is not None:
+        about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
+    folder = _new_folder(out, f"{read.name}-{source.short_name if source else about['title']}")
     settings = settings.resolved(batch=task.batch, threads=torch.get_num_threads())
     settings = kind.timed(settings, task.feed(0, 1).length)
     origin = {
@@ -92,23 +95,18 @@ def train(
             "digest": read.digest,
             **read.origin(),
         },
-        "own_cell": {"sha256": source.digest} if source.is_own else None,
+        "own_cell": {"sha256": source.digest} if source and source.is_own else None,
     }
     with folder.locked():
         for name, document in task.documents().items():
             folder.write_json(name, document)
-        about = {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            **task.layers(network),
-            "equations": equations(source),
-            "shown": task.shown.to_dict(),
-        }
-        folder.write_json("network.json", about)
+        folder.write_json("network.json", about | {"shown": task.shown.to_dict()})
         folder.write_json("env.json", environment())
         folder.write_findings([])
-        if source.is_own:
+        if source and source.is_own:
             folder.write_text("cell.py.txt", source.text or "")
-        _note(callbacks, f"{settings.network.cell} with {about['parameters']:,} parameters, run folder {folder.path}")
+        name = source.name if source else about["title"]
+        _note(callbacks, f"{name} with {about['parameters']:,} parameters, run folder {folder.path}")
         settings = _with_steps(task, settings, folder, origin, callbacks)
         return _fit(kind, read, task, settings, folder, origin, callbacks)
 
@@ -137,7 +135,7 @@ def resume(
     config = folder.config
     kind = of_run(config)
     settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
-    source = _cell_of(config, cell, folder)
+    source = _cell_of(kind, config, cell, folder)
     with folder.locked():
         checkpoint, notes = folder.load_checkpoint()
         if checkpoint is not None and notes:
@@ -231,7 +229,8 @@ class Run:
         """
         if self._model is None:
             config = self.config
-            source, kind = _cell_of(config, self._cell, self._folder), of_run(config)
+            kind = of_run(config)
+            source = _cell_of(kind, config, self._cell, self._folder)
             settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
             network = kind.network(self._folder.read_json, settings, source)
             tensors = self._folder.load_model()
@@ -239,11 +238,11 @@ class Run:
                 network.load_state_dict(tensors)
             except RuntimeError as error:
                 reason = str(error).splitlines()[-1].strip()
+                what = f"the cell {source.name}" if source else "the network"
                 raise RunFolderError(
-                    f"The weights in {self.path} don't fit the cell {source.name}: {reason} Give the cell as it was "
-                    "when the run was trained."
+                    f"The weights in {self.path} don't fit {what}: {reason} Give it as it was when the run was trained."
                 ) from error
-            self._model = network.to(next(iter(tensors.values())).dtype).eval()
+            self._model = network.to(next(t.dtype for t in tensors.values() if t.is_floating_point())).eval()
         return self._model
 
     def stream(self, count: int, **options: Any) -> Iterator[str]:
@@ -426,7 +425,7 @@ def _fit(
 
 
 def _finish(trainer: Trainer, task: KindTask, folder: RunFolder) -> Run:
-    run = Run(folder, task.cell.cell_class if task.cell.is_own else None)
+    run = Run(folder, task.cell.cell_class if task.cell and task.cell.is_own else None)
     _write_status(trainer, folder, "running")
     try:
         trainer.fit()
@@ -495,8 +494,19 @@ def _write_status(
     )
 
 
-def _cell_of(config: dict[str, Any], cell: str | type[Cell] | None, folder: RunFolder) -> CellSource:
+def _cell_for(kind: Kind, cell: str | type[Cell] | None, settings: Settings) -> CellSource | None:
+    """The cell to train; None where the network is made of none."""
+    if kind.recurrent:
+        return load_cell(cell if cell is not None else settings.network.cell or "")
+    if cell is not None:
+        raise UsageError(f"A cell means nothing for {kind.about}, which is what the data were taken for; leave it out.")
+    return None
+
+
+def _cell_of(kind: Kind, config: dict[str, Any], cell: str | type[Cell] | None, folder: RunFolder) -> CellSource | None:
     """The cell of a run: a registered one by its name, the user's own only if it is given again."""
+    if not kind.recurrent:
+        return None
     name, own = config["network"]["cell"], config.get("own_cell")
     if cell is None and own is not None:
         raise UsageError(

@@ -17,10 +17,12 @@ from .errors import UsageError
 
 __all__ = [
     "DataSettings",
+    "ImageSettings",
     "LabelledSettings",
     "NetworkSettings",
     "SeriesSettings",
     "Settings",
+    "TableSettings",
     "TaggedSettings",
     "TrainingSettings",
 ]
@@ -30,9 +32,9 @@ __all__ = [
 class DataSettings:
     """What the data is read as."""
 
-    kind: Literal["text", "labelled", "tagged", "series"] | None = None
+    kind: Literal["text", "labelled", "tagged", "series", "images", "table"] | None = None
     """text: learn to write on; labelled: sequences with a label each; tagged: words with a tag each; series: numbers
-    over time. Inferred if not given."""
+    over time; images: with a class each; table: rows with a value to tell. Inferred if not given."""
     encoding: str = "utf-8"
     """Encoding of the files."""
     level: Literal["char", "byte", "word", "bpe"] | None = None
@@ -45,6 +47,17 @@ class DataSettings:
     """A word (labelled: or character) seen less often becomes <unk>. If not given, text: 1; labelled: 2; tagged: 2."""
     words: Literal["words", "spaces"] = "words"
     """Words only: cut at word borders and punctuation, or at white space (text that is already tokenized)."""
+    target: tuple[str, ...] = ()
+    """Series: the columns to forecast; table: the one to tell. If not given, one named target, y or the like, or the
+    last."""
+    label_column: str | None = None
+    """Tables of sequences or images: the column of the labels; found if not given."""
+    time_column: str | None = None
+    """Series, table: the column of the time stamps; of a series found if not given. Of a table, dev and test are then
+    the last rows in time."""
+    group_column: str | None = None
+    """Series: the column that says to which of several series a row belongs. Table, images: rows with the same value
+    stay in the same part."""
     split_column: str | None = None
     """Tables: the column that says train, dev or test; one of the name split is found."""
     dev: float = 0.1
@@ -61,8 +74,6 @@ class LabelledSettings:
 
     text_column: str | None = None
     """Tables: the column of the sequences; found if not given."""
-    label_column: str | None = None
-    """Tables: the column of the labels; found if not given."""
     pooling: Literal["last", "mean", "max"] = "max"
     """What is read off the states of a sequence: those at its ends, their mean, or the largest value of each unit."""
 
@@ -85,18 +96,12 @@ class TaggedSettings:
 class SeriesSettings:
     """Series of numbers only."""
 
-    target: tuple[str, ...] = ()
-    """The columns to forecast; if not given, one named target, y or the like, or the last."""
     known: tuple[str, ...] = ()
     """Columns whose values are known ahead, such as holidays or prices that are set."""
     past: tuple[str, ...] | None = None
     """Columns that are read and not forecast; all others with numbers if not given; none: none."""
-    time_column: str | None = None
-    """The column of the time stamps; found if not given."""
     time_format: str | None = None
     """How stamps are written, as '%d.%m.%Y %H:%M', where it is not recognized."""
-    group_column: str | None = None
-    """The column that says to which of several series a row belongs."""
     every: str | None = None
     """A step, as 15m, 1h, 1d or 1mo: the rows in each are averaged."""
     duplicates: Literal["refuse", "mean"] = "refuse"
@@ -122,9 +127,55 @@ class SeriesSettings:
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
-    """Embedding, recurrent layers, output."""
+class ImageSettings:
+    """Images only."""
 
+    size: int | None = None
+    """Height and width in pixels to which images are brought; theirs if not given and all are alike."""
+    channels: Literal[1, 3] | None = None
+    """1: gray, 3: color; as they are if not given."""
+    path_column: str | None = None
+    """Tables: the column of the images' files; found if not given."""
+    unreadable: Literal["stop", "skip"] = "stop"
+    """What to do about an image that can't be read."""
+    flip: bool = False
+    """While training, mirror every second image, left to right."""
+    rotate: float = 0.0
+    """While training, turn images by up to so many degrees."""
+    zoom: float = 0.0
+    """While training, enlarge or shrink by up to this share."""
+    crop: int = 0
+    """While training, move the picture by up to so many pixels."""
+    contrast: float = 0.0
+    """While training, change contrast by up to this share."""
+    color: float = 0.0
+    """While training, change brightness of each color by up to this share."""
+    erase: float = 0.0
+    """While training, the probability of erasing a rectangle (Zhong et al. 2020)."""
+    mixup: float = 0.0
+    """While training, mix pairs of images and labels with weights from Beta(mixup, mixup) (Zhang et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Tables of rows only."""
+
+    problem: Literal["classify", "regress"] | None = None
+    """classify: the target is a class; regress: a number. Inferred if not given."""
+    drop: tuple[str, ...] = ()
+    """Columns that are left out."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Embedding, recurrent layers, output; for images and tables a network of layers."""
+
+    network: str | None = None
+    """Images, table: a network's name, such as mlp, lenet5 or resnet20, or its layers in a line:
+    'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: a small ConvNet; table: two dense layers."""
+    init: str | None = None
+    """Images, table: initial weights: zeros, small, gaussian, xavier, he, orthogonal or lsuv; PyTorch's own if not
+    given."""
     cell: str | None = None
     """A cell's name, or FILE.py:Class for your own. If not given, text: lstm-coupled-layernorm; labelled, tagged
     and series: lstm."""
@@ -166,17 +217,21 @@ class TrainingSettings:
     seasons (two of more than 48 steps) or two horizons, 336 at most."""
     backward: int | None = None
     """Text only, k2: tokens that the gradient goes back, at least --window; the same if not given."""
-    optimizer: Literal["adamw", "adagrad", "sgd"] = "adamw"
-    """Update rule."""
+    optimizer: Literal["adamw", "adagrad", "rmsprop", "sgd", "momentum", "nesterov"] = "adamw"
+    """Update rule; sgd with --momentum keeps the rate out of the velocity, momentum has it inside."""
     learning_rate: float | None = None
     """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
     series: 0.002."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
-    momentum: float = 0.0
-    """Of sgd."""
+    momentum: float | None = None
+    """Of sgd (0 if not given), momentum and nesterov (0.9)."""
+    momentum_end: float | None = None
+    """Momentum at the end of the run, to which it rises or falls in a line; the same if not given."""
     weight_decay: float = 0.1
-    """Of adamw (decoupled) and sgd (L2)."""
+    """Of adamw (decoupled); of sgd, momentum, nesterov and rmsprop (L2: part of the gradient)."""
+    l1: float = 0.0
+    """Added to each derivative: this times the sign of the weight."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0 does not clip."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
@@ -213,6 +268,8 @@ class Settings:
     labelled: LabelledSettings = LabelledSettings()
     tagged: TaggedSettings = TaggedSettings()
     series: SeriesSettings = SeriesSettings()
+    images: ImageSettings = ImageSettings()
+    table: TableSettings = TableSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
 
@@ -300,6 +357,8 @@ _GROUPS: dict[str, type] = {
     "labelled": LabelledSettings,
     "tagged": TaggedSettings,
     "series": SeriesSettings,
+    "images": ImageSettings,
+    "table": TableSettings,
     "network": NetworkSettings,
     "training": TrainingSettings,
 }
@@ -340,6 +399,14 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": _SHARE,
     "spelling_size": _at_least(0),
     "max_gap": _at_least(0),
+    "size": _at_least(1),
+    "rotate": _NOT_NEGATIVE,
+    "zoom": _SHARE,
+    "crop": _at_least(0),
+    "contrast": _SHARE,
+    "color": _SHARE,
+    "erase": _SHARE,
+    "mixup": _NOT_NEGATIVE,
     "beside": _at_least(0),
     "horizon": _at_least(1),
     "season": _at_least(1),
@@ -355,6 +422,8 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "backward": _at_least(1),
     "learning_rate": _ABOVE_ZERO,
     "momentum": _SHARE,
+    "momentum_end": _SHARE,
+    "l1": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "clip": _NOT_NEGATIVE,
     "warmup": _at_least(0),

@@ -102,4 +102,4 @@ def test_codes_are_those_of_the_doctor() -> None:
         assert {*task.repairs, *task.unasked} <= codes
     assert LabelledTask.repairs["class-imbalance"](Settings(), {}) == {"class_weights": "balanced"}
     assert not LabelledTask.repairs["class-imbalance"](Settings.of(class_weights="balanced"), {})
-    assert "label_column" in group("labelled")
+    assert "pooling" in group("labelled")

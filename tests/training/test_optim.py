@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
+from carousel.errors import UsageError
 from carousel.settings import Settings
-from carousel.training.optim import Schedule, optimizer
+from carousel.training.optim import Momentum, Schedule, add_l1, optimizer
 
 
 def schedule(**options: object) -> Schedule:
@@ -58,9 +59,10 @@ def test_schedule_continues_from_its_state() -> None:
     assert again.rate(0) == s.rate(0) == 0.125
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adagrad", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adagrad", "adamw", "rmsprop", "momentum", "nesterov"])
 def test_update_rules_against_their_equations(kind: str) -> None:
-    settings = Settings.of(optimizer=kind, learning_rate=0.1, momentum=0.9, weight_decay=0.01, steps=1).training
+    momentum = 0.9 if kind in ("sgd", "momentum", "nesterov") else None
+    settings = Settings.of(optimizer=kind, learning_rate=0.1, momentum=momentum, weight_decay=0.01, steps=1).training
     w = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     rule = optimizer([w], settings)
     expected, memory, second = w.detach().clone(), torch.zeros(2).double(), torch.zeros(2).double()
@@ -72,6 +74,17 @@ def test_update_rules_against_their_equations(kind: str) -> None:
             gradient = gradient + 0.01 * expected
             memory = gradient if t == 1 else 0.9 * memory + gradient
             expected = expected - 0.1 * memory
+        elif kind == "nesterov":
+            gradient = gradient + 0.01 * expected
+            memory = gradient if t == 1 else 0.9 * memory + gradient
+            expected = expected - 0.1 * (gradient + 0.9 * memory)
+        elif kind == "momentum":
+            memory = 0.9 * memory - 0.01 * 0.1 * expected - 0.1 * gradient
+            expected = expected + memory
+        elif kind == "rmsprop":
+            gradient = gradient + 0.01 * expected
+            second = 0.9 * second + 0.1 * gradient**2
+            expected = expected - 0.1 * gradient / (second.sqrt() + 1e-8)
         elif kind == "adagrad":
             second = second + gradient**2
             expected = expected - 0.1 * gradient / (second.sqrt() + 1e-10)
@@ -87,3 +100,46 @@ def test_frozen_parameters_are_left_out() -> None:
     frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
     rule = optimizer([frozen, torch.nn.Parameter(torch.zeros(1))], Settings.of(steps=1, learning_rate=0.1).training)
     assert sum(len(group["params"]) for group in rule.param_groups) == 1
+
+
+def test_momentum_keeps_the_rate_of_steps_already_taken() -> None:
+    """Without a gradient after the first step, a rate that falls changes nothing; in torch's SGD it does."""
+    ends = []
+    for rule in (Momentum, torch.optim.SGD):
+        w = torch.nn.Parameter(torch.zeros(1))
+        one = rule([w], lr=0.1, momentum=0.5, weight_decay=0.0)
+        w.grad = torch.ones(1)
+        one.step()
+        one.param_groups[0]["lr"] = 0.001
+        w.grad = torch.zeros(1)
+        one.step()
+        ends.append(w.item())
+    assert ends == pytest.approx([-0.1 - 0.05, -0.1 - 0.0005])
+
+
+def test_momentum_rises_in_a_line() -> None:
+    settings = Settings.of(optimizer="momentum", learning_rate=0.1, momentum=0.5, momentum_end=0.99, steps=50).training
+    schedule = Schedule(settings)
+    assert [schedule.momentum(step) for step in (0, 49)] == [0.5, 0.99]
+    assert schedule.momentum(7) == pytest.approx(0.5 + 0.49 * 7 / 49)
+    assert Schedule(Settings.of(learning_rate=0.1, steps=5).training).momentum(3) is None
+
+
+def test_l1_is_the_derivative_of_the_sum_of_moduli() -> None:
+    w = torch.nn.Parameter(torch.tensor([2.0, -3.0, 0.0], dtype=torch.float64))
+    w.grad = torch.full((3,), 0.5, dtype=torch.float64)
+    add_l1([w, torch.nn.Parameter(torch.ones(2))], 0.1)
+    assert w.grad.tolist() == [0.6, 0.4, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"optimizer": "adamw", "momentum": 0.9}, "--momentum means nothing for adamw"),
+        ({"optimizer": "rmsprop", "momentum_end": 0.9}, "--momentum means nothing for rmsprop"),
+        ({"optimizer": "nesterov", "momentum": 0.0}, "needs a --momentum above 0"),
+    ],
+)
+def test_momentum_where_there_is_none(options: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        optimizer([torch.nn.Parameter(torch.zeros(1))], Settings.of(learning_rate=0.1, **options).training)

@@ -104,7 +104,7 @@ def _document(forecast: Forecast) -> dict[str, Any]:
 
 
 def _draw(found: list[Forecast], path: Path) -> None:
-    from ..report.series_panels import draw_forecasts
+    from ..report.chart_panels import draw_forecasts
 
     fans = [
         {

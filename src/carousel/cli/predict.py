@@ -31,16 +31,16 @@ def _predict(
     encoding: str = "utf-8",
     cell: str | None = None,
 ) -> None:
-    """Name the labels of sequences, or the tags of words, with a trained network.
+    """Name the labels of sequences or images, the tags of words, or the targets of rows, with a trained network.
 
     Args:
         run: The run folder.
-        given: A file with a sequence on each line, or a table; for tags, sentences on the lines of a file, or a file as
-            in training. Where labels or tags stand beside, the share of right answers is told.
-        text: A single sequence, instead of a file.
+        given: Files or folders as in training, without labels or with them: then the share of right answers is told.
+            Sequences, and sentences to tag, may stand on the lines of a file.
+        text: A single sequence, instead of files.
         out: Write all answers to this CSV file.
         json: Write all answers, with all probabilities, to this JSON file.
-        text_column: Of a table, the column of the sequences; as in training if not given.
+        text_column: Of a table, the column of the sequences or of the images' files; as in training if not given.
         label_column: Of a table, the column of the labels; as in training if not given.
         encoding: Of the file.
         cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
@@ -50,20 +50,25 @@ def _predict(
 
     if (text is None) == (not given):
         raise UsageError('Give a file, or a text with --text "…", and not both.')
-    if len(given) > 1:
-        raise UsageError(f"predict takes one file; {len(given)} were given.")
     check_outputs(out=out, json=json)
     predictor = load(run, cell=cell).predictor
-    inputs, truth = [text], None
-    if given:
-        inputs, truth = predictor.read(given[0], encoding, text_column=text_column, label_column=label_column)
-    answers = predictor.predict(inputs)
+    if text is not None and not predictor.takes_text:
+        raise UsageError(f"--text means nothing for {run}, which was not trained on text; give a file.")
+    answers, truth, notes = [] if text is None else predictor.predict([text]), [], []
+    for path in given:
+        inputs, labels = predictor.read(path, encoding, text_column=text_column, label_column=label_column)
+        notes += predictor.notes
+        answers += predictor.predict(inputs)
+        notes += predictor.notes
+        truth += [None] * (len(answers) - len(truth)) if labels is None else labels
     shown = answers[:SHOWN] if out is not None or json is not None else answers
     for answer in shown:
         print(predictor.line(answer))
     if len(shown) < len(answers):
         print(f"… and {len(answers) - len(shown):,} more.")
-    for sentence in predictor.judged(answers, truth) if truth is not None else ():
+    known = [(answer, label) for answer, label in zip(answers, truth, strict=bool(given)) if label is not None]
+    judged = predictor.judged(*zip(*known, strict=True)) if known else ()
+    for sentence in (*dict.fromkeys(notes), *judged):
         print(sentence)
     if out is not None:
         write_csv(predictor.rows(answers), out)

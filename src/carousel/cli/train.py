@@ -10,10 +10,12 @@ import tyro
 
 from ..settings import (
     DataSettings,
+    ImageSettings,
     LabelledSettings,
     NetworkSettings,
     SeriesSettings,
     Settings,
+    TableSettings,
     TaggedSettings,
     TrainingSettings,
 )
@@ -33,21 +35,26 @@ def _train(
     labelled: LabelledSettings = LabelledSettings(),
     tagged: TaggedSettings = TaggedSettings(),
     series: SeriesSettings = SeriesSettings(),
+    images: ImageSettings = ImageSettings(),
+    table: TableSettings = TableSettings(),
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
     doctor: On = True,
     fix: bool = False,
 ) -> None:
-    """Train a recurrent network on your own data.
+    """Train a network on your own data.
 
     Args:
         data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each; of
-            numbers over time. Or python-stdlib, the source code of Python's standard library.
+            numbers over time; of images in a folder for each class; a table. Or python-stdlib, the source code of
+            Python's standard library.
         reading: How the data are read.
         labelled: Labelled sequences only.
         tagged: Tagged sequences only.
         series: Series of numbers only.
+        images: Images only.
+        table: Tables of rows only.
         network: What is trained.
         training: How it is trained.
         out: Run folder to make; by default a new one under runs/.
@@ -64,7 +71,7 @@ def _train(
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
     options = {name: _literal(value) for name, value in network.cell_options.items()}
     network = dataclasses.replace(network, cell_options=options)
-    settings = Settings(reading, labelled, tagged, series, network, training)
+    settings = Settings(reading, labelled, tagged, series, images, table, network, training)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:

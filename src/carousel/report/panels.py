@@ -6,11 +6,12 @@ renderer takes. A kind of data writes the panels that it has; a panel of an unkn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .chart_panels import CHARTS
 from .figures import compact
-from .series_panels import SERIES_PANELS
 from .words import first_finite, shown
 
 __all__ = ["PANELS", "render_panels"]
@@ -75,17 +76,22 @@ def _tags(panel: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
+PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+
 PANELS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "table": _table,
     "confusion": _confusion,
     "tags": _tags,
-    **SERIES_PANELS,
+    **CHARTS,
 }
 """By the name of a panel, its renderer."""
 
 
 def _cell(value: Any) -> str:
-    """Numbers in brief, a dash for none, the rest as text."""
+    """Numbers in brief, a dash for none, pictures, the rest as text."""
+    if isinstance(value, Mapping):
+        uri, name = str(value.get("image") or ""), shown(value.get("text") or "", 100)
+        return f'<img src="{uri}" alt="{name}" title="{name}">' if PNG.fullmatch(uri) else name
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return shown(compact(value, 3 if isinstance(value, float) else 9))
     return shown(value, 400)

@@ -31,7 +31,7 @@ def report_data(folder: RunFolder) -> ReportData:
     if status.get("status") != "finished":
         after.insert(0, (resume_command(folder), "go on from the last checkpoint"))
     return ReportData(
-        title=f"{config['corpus']['name']} · {config['network']['cell']} {config['network']['hidden_size']}",
+        title=f"{config['corpus']['name']} · {_title(config, network)}",
         name=str(folder.path),
         status=status.get("status", "running"),
         message=status.get("message"),
@@ -57,6 +57,11 @@ def report_data(folder: RunFolder) -> ReportData:
         reproduce=[env["command"]] if env.get("command") else [],
         next_commands=after,
     )
+
+
+def _title(config: dict[str, Any], network: dict[str, Any]) -> str:
+    """What was trained, in two words; of a run from before it said so, by its cell."""
+    return network.get("title") or f"{config['network']['cell']} {config['network']['hidden_size']}"
 
 
 def resume_command(folder: RunFolder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ class Classifier:
         names: of the classes.
         columns: in which a table of training had `text_column` and `label_column`.
     """
+
+    notes: Sequence[str] = ()
+    takes_text: ClassVar[bool] = True
 
     def __init__(
         self, network: nn.Module, vocabulary: Vocabulary, names: Sequence[str], columns: Mapping[str, str | None]

@@ -17,7 +17,7 @@ from ..training.task import Evaluation, Metric
 from .examples import Rows
 from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel, listed
 
-__all__ = ["Classify", "answer_lines", "balance", "class_order", "class_probabilities", "oddities"]
+__all__ = ["Classify", "answer_lines", "balance", "class_order", "class_probabilities", "named", "oddities"]
 
 MOST_WRONG = 30
 SHOWN = 8
@@ -70,14 +70,19 @@ class Classify:
         log, truth = outputs.log_softmax(1).numpy(), self.labels[rows]
         given = log.argmax(1)
         counts = confusion(truth, given, self.outputs)
-        once = {(str(example(int(rows[at]))), int(truth[at])): at for at in np.flatnonzero(truth != given).tolist()}
-        wrong = sorted(once.values(), key=lambda at: log[at, truth[at]])[:MOST_WRONG]
         some = np.random.default_rng(0).permutation(len(rows))[:SHOWN].tolist()
 
         def row(at: int) -> list[Any]:
             share = float(np.exp(log[at, given[at]]))
             return [example(int(rows[at])), self.names[truth[at]], self.names[given[at]], share]
 
+        wrong = np.flatnonzero(truth != given)
+        wrong = wrong[np.argsort(log[wrong, truth[wrong]], kind="stable")]
+        worst = {}
+        for at in wrong.tolist():  # equal ones once
+            worst.setdefault(str((example(int(rows[at])), truth[at])), at)
+            if len(worst) == MOST_WRONG:
+                break
         answers = {
             "panel": "table",
             "title": f"Some answers on the {split} part",
@@ -89,14 +94,14 @@ class Classify:
             "title": f"Most wrong on the {split} part",
             "note": "Where the label got the least probability: often a wrong label, or one of several that fit.",
             "columns": [self.unit, "label", "answer", "its probability", "that of the label"],
-            "rows": [[*row(at), float(np.exp(log[at, truth[at]]))] for at in wrong],
+            "rows": [[*row(at), float(np.exp(log[at, truth[at]]))] for at in worst.values()],
         }
         return [
             confusion_panel(counts, self.names, f"Confusion on the {split} part"),
             self._classes_panel(counts, split),
             *_calibration_panel(np.exp(log.max(1)), truth == given, split),
             answers,
-            *([most_wrong] if wrong else []),
+            *([most_wrong] if worst else []),
         ]
 
     def _classes_panel(self, counts: NDArray[np.int64], split: str) -> dict[str, Any]:
@@ -182,13 +187,18 @@ def class_probabilities(names: Sequence[str], probabilities: NDArray[np.float64]
     ]
 
 
+def named(example: Any) -> str:
+    """A cell of a table as text: of an image its name."""
+    return str(example["text"] if isinstance(example, Mapping) else example)
+
+
 def answer_lines(panels: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     """The panel of some answers as a heading and lines for a terminal."""
     some = next((panel for panel in panels if panel["title"].startswith("Some answers")), None)
     if some is None:
         return None
     lines = [
-        f"{str(example)[:60]}  {answer} {100 * share:.0f} %" + ("" if answer == label else f"  (it is {label})")
+        f"{named(example)[:60]}  {answer} {100 * share:.0f} %" + ("" if answer == label else f"  (it is {label})")
         for example, label, answer, share in some["rows"]
     ]
     return f"{some['title']}:", "\n".join(line.replace("\n", " ") for line in lines)

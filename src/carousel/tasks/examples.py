@@ -6,7 +6,7 @@ is a `Problem`: `Classify` in `classify.py`, `Regress` in `regress.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -15,18 +15,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..data.splits import by_group, by_time, draw
 from ..settings import Settings
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Metric
 from .repairs import COMMON, Repair
 
-__all__ = ["EVALUATION_BATCH", "SPLITS", "ExampleTask", "Problem", "Rows"]
+__all__ = ["EVALUATION_BATCH", "SPLITS", "ExampleTask", "Problem", "Rows", "divided"]
 
 SPLITS = ("train", "dev", "test")
 EVALUATION_BATCH = 256
 
 Rows = NDArray[np.int64]
 """Numbers of examples."""
+
+
+def divided(
+    said: Sequence[str | None],
+    settings: Settings,
+    *,
+    classes: NDArray[Any],
+    equal: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    times: NDArray[Any] | None = None,
+) -> dict[str, Rows]:
+    """The examples of each split: as files or a column say, else the last in time, whole groups, or drawn.
+
+    Args:
+        said: the split of each example, None where nothing says so: those are for training if others are not.
+        settings: with the shares of dev and test.
+        classes: (examples,) of every class each part has its share.
+        equal: (examples,) what is equal in examples that must not be on both sides.
+        groups: (examples,) what lies on one side as a whole.
+        times: (examples,) dev and test are the last.
+    """
+    data, part = settings.data, np.array([split or "train" for split in said])
+    for split, share in (("test", data.test), ("dev", data.dev)):
+        if (part == split).any() or not share:
+            continue
+        rest, seed = part == "train", settings.training.seed
+        share = share / (1 - data.test) if split == "dev" and (part == "test").any() else share
+        if times is not None:
+            held = by_time(times, rest, share)
+        elif groups is not None:
+            held = by_group(classes, groups, rest, share, seed)
+        else:
+            held = draw(classes, range(len(part)) if equal is None else equal, rest, share, seed)
+        part[held] = split
+    return {split: np.flatnonzero(part == split) for split in SPLITS}
 
 
 class Problem(Protocol):

@@ -23,7 +23,7 @@ from ..training.task import Evaluation, Metric, Shown
 from .forecast_panels import panels
 from .forecast_scores import MOST_DEV, MOST_TEST, forecast_windows, scores
 from .forecasting import ForecastUser
-from .kind import Kind, Sources, Stored, blamed, make_recurrent
+from .kind import LAYERED, Kind, Sources, Stored, blamed, make_recurrent
 from .repairs import COMMON, Repair
 from .series_plan import Plan, choose_residual, cuts, drifts, find_season, looks_multiplicative, train_rows
 from .series_ridge import Ridge
@@ -59,7 +59,8 @@ class SeriesData:
         """Read, and find what is not said about it on its training part."""
         said = settings.series
         past = None if said.past is None else tuple(n for n in said.past if n != "none")
-        roles = Roles(tuple(said.target), tuple(said.known), past, said.time_column, said.group_column)
+        data = settings.data
+        roles = Roles(tuple(data.target), tuple(said.known), past, data.time_column, data.group_column)
         series = read_series(
             sources, roles, time_format=said.time_format, every=said.every, duplicates=said.duplicates,
             max_gap=MAX_GAP if said.max_gap is None else said.max_gap, encoding=settings.data.encoding,
@@ -392,6 +393,8 @@ SERIES = Kind(
         "min_count",
         "words",
         "split_column",
+        "label_column",
+        *LAYERED,
         "class_weights",
         "embedding_size",
         "directions",

@@ -23,6 +23,8 @@ from ..settings import NetworkSettings, Settings, option
 from ..training.task import Task
 
 __all__ = [
+    "LAYERED",
+    "RECURRENT",
     "Data",
     "Kind",
     "KindTask",
@@ -42,6 +44,12 @@ MINUTES = 5.0
 
 UPDATES = 1000
 """At least, in that case, however few the data, if the minutes allow it."""
+
+RECURRENT = ("cell", "cell_options", "hidden_size", "layers", "directions", "embedding_size", "skip")
+"""Settings of networks that are made of a cell."""
+
+LAYERED = ("network", "init")
+"""Settings of networks that are made of layers."""
 
 Sources = Sequence[str | Path]
 """What the user gave: files, folders, patterns."""
@@ -74,7 +82,8 @@ class Data(Protocol):
 class KindTask(Task, Protocol):
     """A task as its kind makes it."""
 
-    cell: CellSource
+    cell: CellSource | None
+    """None where the network has none."""
     batch: int
     """As in the settings; lowered where the data are few."""
 
@@ -87,7 +96,9 @@ class KindTask(Task, Protocol):
         ...
 
     def layers(self, network: nn.Module) -> dict[str, Any]:
-        """The network in words and numbers: `vocabulary`, and `layers` as pairs of a name and what it is."""
+        """The network in words and numbers: `vocabulary`, and `layers` as pairs of a name and what it is; its `title`
+        if the cell's name is none.
+        """
         ...
 
     def describe(self, network: nn.Module) -> list[dict[str, Any]]:
@@ -112,20 +123,22 @@ class Kind:
         epochs: passes over the data after which training ends, if nothing was said of its time.
         without: settings of the common groups that mean nothing here.
         shows: a heading and lines that show a person what the trained network does, or None.
+        recurrent: whether the network is made of a cell, which `task` and `network` get; None otherwise.
     """
 
     name: str
     about: str
     recognizes: Callable[[Sources], str | None]
     read: Callable[[Sources, Settings], Any]
-    task: Callable[[Any, Settings, CellSource], Any]
-    network: Callable[[Stored, Settings, CellSource], nn.Module]
+    task: Callable[[Any, Settings, Any], Any]
+    network: Callable[[Stored, Settings, Any], nn.Module]
     user: Callable[[Stored, Settings, nn.Module], Any]
     verb: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None
     without: Collection[str] = ()
     shows: Callable[[Any, Stored], tuple[str, str] | None] = lambda user, stored: None
+    recurrent: bool = True
 
     def resolved(self, settings: Settings, foreign: Collection[str]) -> Settings:
         """The settings with this kind's defaults.

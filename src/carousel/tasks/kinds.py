@@ -5,14 +5,16 @@ from __future__ import annotations
 from ..errors import UsageError
 from ..settings import Settings, group
 from .forecast import SERIES
+from .images import IMAGES
 from .kind import Kind, Sources
 from .labelled import LABELLED
 from .language_model import TEXT
+from .table import TABLE
 from .tagged import TAGGED
 
 __all__ = ["KINDS", "infer", "resolve"]
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (TAGGED, SERIES, LABELLED, TEXT)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (TAGGED, IMAGES, SERIES, LABELLED, TABLE, TEXT)}
 """By name; the last one takes whatever no other recognizes."""
 
 

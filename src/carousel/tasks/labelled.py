@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from ..cells.loading import CellSource
 from ..data.labelled import LabelledSequences, layout_of, read_labelled
 from ..data.ragged import Ragged, Vocabulary
-from ..data.splits import draw
 from ..errors import DataError, UsageError
 from ..nn import SequenceClassifier
 from ..settings import Settings
 from ..training.task import Shown
 from .classifier import Classifier, scores_of
 from .classify import Classify, answer_lines, balance, class_order, oddities
-from .examples import SPLITS, ExampleTask, Rows
-from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
+from .examples import ExampleTask, Rows, divided
+from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 
 __all__ = ["LABELLED", "LabelledData", "LabelledTask"]
@@ -67,13 +66,18 @@ class LabelledData:
                 f"--level {data.level} means nothing for labelled sequences; give char or word, or leave it out."
             )
         read = read_labelled(
-            sources, encoding=data.encoding, text=own.text_column, label=own.label_column, split=data.split_column
+            sources, encoding=data.encoding, text=own.text_column, label=data.label_column, split=data.split_column
         )
         level = data.level or _level(read.texts)
         names = tuple(sorted(set(read.labels), key=class_order))
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
-        parts = _split(read, labels, settings)
+        parts = divided(read.splits, settings, classes=labels, equal=read.texts)
+        if len(np.unique(labels[parts["train"]])) < 2:
+            raise DataError(
+                f"The training part has {len(parts['train']):,} sequences of one class; it needs at least two classes. "
+                "Give more data, or a smaller --dev and --test."
+            )
         vocabulary = Vocabulary.choose(
             (read.texts[place] for place in parts["train"]), level,
             split=data.words, min_count=data.min_count or 1, most=data.vocabulary_size,
@@ -212,29 +216,8 @@ def _level(texts: Sequence[str]) -> str:
     return "word" if np.median([len(text.split()) for text in few]) >= 4 else "char"
 
 
-def _split(read: LabelledSequences, labels: NDArray[np.int64], settings: Settings) -> dict[str, NDArray[np.int64]]:
-    """Rows of the three parts: as files or a column say, else drawn, equal sequences on the same side.
-
-    Raises:
-        DataError: there is nothing to train on.
-    """
-    data, said = settings.data, np.array([split or "train" for split in read.splits])
-    for split, share in (("test", data.test), ("dev", data.dev)):
-        if not (said == split).any():
-            rest = said == "train"
-            share = share / (1 - data.test) if split == "dev" and (said == "test").any() else share
-            said[draw(labels, read.texts, rest, share, settings.training.seed)] = split
-    parts = {split: np.flatnonzero(said == split) for split in SPLITS}
-    if len(np.unique(labels[parts["train"]])) < 2:
-        raise DataError(
-            f"The training part has {len(parts['train']):,} sequences of one class; it needs at least two classes. "
-            "Give more data, or a smaller --dev and --test."
-        )
-    return parts
-
-
 def _classifier(stored: Stored, settings: Settings, network: nn.Module) -> Classifier:
-    columns = {"text_column": settings.labelled.text_column, "label_column": settings.labelled.label_column}
+    columns = {"text_column": settings.labelled.text_column, "label_column": settings.data.label_column}
     return Classifier(network, stored_vocabulary(stored), document(stored, "labels.json"), columns)
 
 
@@ -260,6 +243,6 @@ LABELLED = Kind(
         "learning_rate": 2e-3,
     },
     epochs=12,
-    without=("window", "backward"),
+    without=("window", "backward", "target", "time_column", "group_column", *LAYERED),
     shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
 )

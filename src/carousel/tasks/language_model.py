@@ -23,7 +23,7 @@ from ..settings import NetworkSettings, Settings
 from ..training.feeds import StreamFeed
 from ..training.task import Evaluation, Metric, Shown
 from ..training.tbptt import TruncatedBPTT
-from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
+from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 from .sampling import Sampler
 
@@ -281,6 +281,6 @@ TEXT = Kind(
         "window": 64,
         "learning_rate": 6e-3,
     },
-    without=("split_column", "class_weights"),
+    without=("split_column", "label_column", "target", "time_column", "group_column", "class_weights", *LAYERED),
     shows=_writes,
 )

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from ..cells.loading import CellSource
 from ..data.conll import TaggedSentences, is_tagged, read_tagged
 from ..data.ragged import Ragged, Vocabulary
-from ..data.splits import draw
 from ..errors import DataError
 from ..nn import SequenceTagger, Spelling
 from ..settings import Settings
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Shown
-from .kind import Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
+from .examples import divided
+from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 from .scores import ACCURACY, F1, accuracy, confusion, confusion_panel, f1
 from .tagger import EVALUATION_BATCH, Tagger, tensors
@@ -72,7 +72,8 @@ class TaggedData:
         """
         data, own = settings.data, settings.tagged
         read = read_tagged(sources, encoding=data.encoding, word=own.word_column, tag=own.tag_column)
-        parts = _split(read, settings)
+        together = [" ".join(sentence) for sentence in read.words]
+        parts = divided(read.splits, settings, classes=np.zeros(len(together), np.int64), equal=together)
         trained = parts["train"].tolist()
         names = tuple(sorted({tag for place in trained for tag in read.tags[place]}))
         if len(names) < 2:
@@ -313,17 +314,6 @@ def _vocabulary(sentences: list[list[str]], least: int, most: int | None) -> Voc
     return Vocabulary.choose(spaced, "word", split="spaces", min_count=least, most=most)
 
 
-def _split(read: TaggedSentences, settings: Settings) -> dict[str, NDArray[np.int64]]:
-    """Sentences of the three parts: as files say, else drawn, equal ones on the same side."""
-    data, said = settings.data, np.array([split or "train" for split in read.splits])
-    texts = [" ".join(sentence) for sentence in read.words]
-    for split, share in (("test", data.test), ("dev", data.dev)):
-        if not (said == split).any():
-            held = draw(np.zeros(len(said), np.int64), texts, said == "train", share, settings.training.seed)
-            said[held] = split
-    return {split: np.flatnonzero(said == split) for split in ("train", "dev", "test")}
-
-
 def _tags_panel(counts: NDArray[np.int64], names: tuple[str, ...], split: str) -> dict[str, Any]:
     rows, of_tags = [], f1(counts)
     for place in np.argsort(-counts.sum(1), kind="stable").tolist():
@@ -385,6 +375,18 @@ TAGGED = Kind(
         "learning_rate": 4e-3,
     },
     epochs=10,
-    without=("window", "backward", "level", "words", "split_column", "class_weights"),
+    without=(
+        "window",
+        "backward",
+        "level",
+        "words",
+        "split_column",
+        "label_column",
+        "target",
+        "time_column",
+        "group_column",
+        "class_weights",
+        *LAYERED,
+    ),
     shows=_shows,
 )

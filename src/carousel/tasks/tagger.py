@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,6 +61,9 @@ class Tagger:
         names: of the tags.
         columns: of the words and of the tags in the files of training.
     """
+
+    notes: Sequence[str] = ()
+    takes_text: ClassVar[bool] = True
 
     def __init__(
         self,

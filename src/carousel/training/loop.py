@@ -17,7 +17,7 @@ from ..runs import RunFolder
 from ..settings import TrainingSettings
 from .callbacks import Callback, Step
 from .interrupt import Interrupted, interruptible
-from .optim import Schedule, optimizer
+from .optim import Schedule, add_l1, optimizer
 from .processes import any_of, gathered, is_main, same_for_all, several
 from .task import Evaluation, Task
 
@@ -125,6 +125,8 @@ class Trainer:
         rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+            if (momentum := self.schedule.momentum(self.step)) is not None and "momentum" in group:
+                group["momentum"] = momentum
         self.optimizer.zero_grad(set_to_none=True)
         total, tokens = 0.0, 0
         for number in range(settings.accumulate):
@@ -137,6 +139,8 @@ class Trainer:
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, settings.clip or math.inf))  # pyright: ignore
         for what, value in (("training loss", total), ("gradient", norm)):
             self._check_finite(what, value, self.step + 1)
+        if settings.l1:
+            add_l1(self.parameters, settings.l1)
         self.optimizer.step()
         self.step += 1
         return Step(self.step, total, rate, norm, tokens, self.seconds)

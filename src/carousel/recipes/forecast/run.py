@@ -58,8 +58,8 @@ def trained(recipe: carousel.recipes.Recipe, name: str, network: str, seed: int)
     rows = next(panel for panel in run.evaluation["panels"] if panel["panel"] == "table")["rows"]
     fans = next(panel for panel in run.evaluation["panels"] if panel["panel"] == "forecast")["fans"]
     fan = next(fan for fan in fans if fan["label"].endswith("test part"))
-    plan = {key: run.config["series"][key] for key in ("target", "season", "horizon", "transform", "residual")}
-    plan["window"] = run.config["training"]["window"]
+    plan = {key: run.config["series"][key] for key in ("season", "horizon", "transform", "residual")}
+    plan |= {"target": run.config["data"]["target"], "window": run.config["training"]["window"]}
     found = {key: run.status[f"test_{key}"] for key in ("mase", "coverage", "pinball")}
     return found | {"baselines": {row[1]: row[2] for row in rows if row[0] == "test"}, "fan": fan, "plan": plan}
 

@@ -1,4 +1,4 @@
-"""Figures of forecasts: fans with the truth, errors by step ahead, calibration of intervals."""
+"""Panels that are charts: forecasts with the truth, errors by step ahead, calibration, answers against the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import UsageError
 from .figures import COLORS, PHONE, STYLE, WIDE, Canvas, compact, draw_chart, tick_text
 from .words import figure
 
-__all__ = ["SERIES_PANELS", "draw_forecasts"]
+__all__ = ["CHARTS", "draw_forecasts"]
 
 KEYS = ("train", "dev", "good", "bad", "muted")
 LINES = tuple(COLORS[key] for key in KEYS)
@@ -123,12 +123,37 @@ def _calibration(panel: Mapping[str, Any]) -> str:
     return figure(draw_chart("calibration", "", " ".join([_title(panel), *words]), keys, draw, square))
 
 
+def _scatter(panel: Mapping[str, Any]) -> str:
+    """`points`, two lists of numbers, and the axes' names `x` and `y`; on the diagonal both are equal."""
+    points = [_numbers(values) for values in panel.get("points") or []]
+    if len(points) != 2 or not len(points[0]) or len(points[0]) != len(points[1]):
+        return ""
+    low, high = float(min(map(np.nanmin, points))), float(max(map(np.nanmax, points)))
+    edge = 0.03 * (high - low) or 1.0
+
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        ends = [low - edge, high + edge]
+        ax.plot(ends, ends, color=COLORS["muted"], linewidth=1.1, dashes=(5, 3))
+        ax.plot(*points, "o", color=COLORS["train"], markersize=3, alpha=0.45, markeredgewidth=0)
+        ax.set_title(str(panel.get("y") or ""), loc="left")
+        ax.set_xlabel(str(panel.get("x") or ""), loc="right")
+        ax.set_xlim(*ends)
+        ax.set_ylim(*ends)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+        ax.grid(axis="y")
+
+    told = f"{len(points[0])} points, correlation {np.corrcoef(*points)[0, 1]:.3f}." if len(points[0]) > 2 else ""
+    return figure(draw_chart("scatter", "", f"{_title(panel)} {told}", [], draw, Canvas(380, 320, 12, 100, 5)))
+
+
 def _title(panel: Mapping[str, Any]) -> str:
     """For those who hear the figure: its card has the title above it."""
     return f"{panel.get('title') or 'Chart'}."
 
 
-SERIES_PANELS = {"forecast": _fans, "lines": _lines, "calibration": _calibration}
+CHARTS = {"forecast": _fans, "lines": _lines, "calibration": _calibration, "scatter": _scatter}
 """By the name of a panel, its renderer."""
 
 

@@ -1,0 +1,379 @@
+"""Images with a class each: a network of layers reads the pixels and names the class."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.augment import Augment
+from ..data.images import ImageSet, looks_like_images, read_images, read_to_predict
+from ..errors import DataError, UsageError
+from ..nn.init import initialize
+from ..nn.networks import network
+from ..nn.summary import summary
+from ..settings import Settings
+from ..training.task import Shown
+from .classify import Classify, answer_lines, balance, class_order, class_probabilities, oddities
+from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
+from .kind import RECURRENT, Kind, Sources, Stored, document
+from .repairs import COMMON, Repair
+from .scores import judged
+
+__all__ = ["IMAGES", "ImageData", "ImagePredictor", "ImageTask"]
+
+MOST_MEASURED = 10_000
+"""Training images of which mean and deviation are taken; of more, so many evenly apart."""
+
+THUMBNAIL = 96
+"""Pixels, at most, of the longer side of an image in the report."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What turns an image into inputs; stored as `images.json`.
+
+    Args:
+        shape: channels, height, width.
+        mean: of each channel over the training part, from 0 to 1.
+        deviation: the same.
+        classes: their names.
+        columns: in which a table of training had paths and labels.
+    """
+
+    shape: tuple[int, int, int]
+    mean: list[float]
+    deviation: list[float]
+    classes: list[str]
+    columns: dict[str, str | None]
+
+    @classmethod
+    def of(cls, stored: Stored) -> Plan:
+        """Of a run."""
+        found = document(stored, "images.json")
+        return cls(**{**found, "shape": tuple(found["shape"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "shape": list(self.shape)}
+
+    def standardized(self, images: Tensor) -> Tensor:
+        """(n, C, H, W) from 0 to 1 as the network sees them."""
+        mean, deviation = (images.new_tensor(v)[:, None, None] for v in (self.mean, self.deviation))
+        return (images - mean) / deviation
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images, read and split."""
+
+    read: ImageSet
+    plan: Plan
+    labels: NDArray[np.int64]
+    parts: Mapping[str, Rows]
+    found: Mapping[str, Any]
+    notes: list[str]
+
+    @classmethod
+    def load(cls, sources: Sources, settings: Settings) -> ImageData:
+        """Read, split, measure.
+
+        Raises:
+            UsageError: there is nothing of a name.
+            DataError: the images can't be used.
+        """
+        data, own = settings.data, settings.images
+        read = read_images(
+            sources, size=own.size, channels=own.channels, path_column=own.path_column, label_column=data.label_column,
+            split_column=data.split_column, group_column=data.group_column, time_column=None,
+            unreadable=own.unreadable, encoding=data.encoding,
+        )  # fmt: skip
+        names = sorted(set(read.labels), key=class_order)
+        number = {name: place for place, name in enumerate(names)}
+        labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
+        parts = divided(read.splits, settings, classes=labels, groups=read.groups)
+        if len(np.unique(labels[parts["train"]])) < 2:
+            raise DataError(
+                f"The training part has {len(parts['train']):,} images of one class; it needs at least two classes. "
+                "Give a folder for each class, or a smaller --dev and --test."
+            )
+        mean, deviation = _moments(read, parts["train"])
+        columns = {name: column for name, column in read.columns.items() if column is not None}
+        plan = Plan(tuple(read.pixels.shape), mean, deviation, names, dict(read.columns))
+        balanced = settings.training.class_weights == "balanced"
+        odd = oddities(labels[parts["train"]], names, balanced=balanced, unit="image")
+        found = {key: columns[key] for key in ("path_column", "label_column") if key in columns}
+        return cls(read, plan, labels, parts, found, [*read.notes, *odd])
+
+    @property
+    def name(self) -> str:
+        """Of the files."""
+        return self.read.name
+
+    @property
+    def digest(self) -> str:
+        """Of their content."""
+        return self.read.digest
+
+    def about(self) -> str:
+        """What was found, and the options that say otherwise."""
+        channels, height, width = self.plan.shape
+        return (
+            f"images: {len(self.plan.classes)} classes, {len(self.labels):,} images of {width} x {height}, "
+            f"{'gray' if channels == 1 else 'color'}, {self.read.where} (--kind, --size, --channels say otherwise)"
+        )
+
+    def origin(self) -> dict[str, Any]:
+        """Files, layout and sizes."""
+        return {
+            "files": len(self.read.files),
+            "layout": self.read.layout,
+            "classes": len(self.plan.classes),
+            "images": {split: len(part) for split, part in self.parts.items()},
+        }
+
+
+def _moments(read: ImageSet, train: Rows) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel of the training images, from 0 to 1."""
+    some = train[np.linspace(0, len(train) - 1, min(len(train), MOST_MEASURED)).round().astype(np.int64)]
+    sums, squares, count = 0.0, 0.0, 0
+    for begin in range(0, len(some), EVALUATION_BATCH):
+        pixels = read.pixels.read(some[begin : begin + EVALUATION_BATCH]).astype(np.float64) / 255
+        sums, squares = sums + pixels.sum((0, 2, 3)), squares + (pixels**2).sum((0, 2, 3))
+        count += pixels[:, 0].size
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return mean.tolist(), np.where(deviation > 1e-6, deviation, 1.0).tolist()
+
+
+class ImageTask(ExampleTask):
+    """The task as the training loop sees it.
+
+    Args:
+        data: the images.
+        settings: of the run; `training.batch` may be lowered to fit few images, see `batch`.
+        cell: None; the network is made of layers.
+    """
+
+    unit: ClassVar[str] = "image"
+    repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
+
+    def __init__(self, data: ImageData, settings: Settings, cell: None = None):
+        balanced = settings.training.class_weights == "balanced"
+        self.classes = Classify(data.plan.classes, data.labels, data.parts["train"], balanced=balanced, unit=self.unit)
+        super().__init__(data.parts, self.classes, settings)
+        own = settings.images
+        self.data, self.plan, self.cell = data, data.plan, None
+        self.augment = Augment(
+            flip=own.flip, rotate=own.rotate, scale=own.zoom, crop=own.crop, contrast=own.contrast, color=own.color,
+            erase=own.erase, mixup=own.mixup,
+        )  # fmt: skip
+        if own.mixup and balanced:
+            raise UsageError("--mixup mixes labels, and --class-weights balanced weighs them; give one of the two.")
+
+    @property
+    def shown(self) -> Shown:
+        """Accuracy, over all and as the mean of the classes."""
+        data, (channels, height, width) = self.data, self.plan.shape
+        facts = (
+            f"{len(self.plan.classes)} classes.",
+            f"Images of {width} x {height} pixels, {channels} channel{'s' if channels > 1 else ''}.",
+            ", ".join(f"{len(part):,} images in the {split} part" for split, part in data.parts.items()) + ".",
+        )
+        commands = (("predict {run} IMAGE_OR_FOLDER --out answers.csv", "name the class of new images"),)
+        return Shown(self.unit, "nats", len(self.plan.classes), "class", facts, self.problem.metrics, commands)
+
+    def network(self) -> nn.Module:
+        """A new network with random weights."""
+        made = build(self.settings, self.plan)
+        if self.settings.network.init:
+            rows = self.parts["train"][:EVALUATION_BATCH]
+            initialize(made, self.settings.network.init, batch=self.pixels(rows, torch.device("cpu")))
+        return made
+
+    def pixels(self, rows: Rows, device: torch.device) -> Tensor:
+        """(rows, C, H, W) as the network sees them."""
+        return self.plan.standardized(self._raw(rows, device))
+
+    def _raw(self, rows: Rows, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.data.read.pixels.read(rows)).to(device).float() / 255
+
+    def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
+        """(rows, classes) scores."""
+        return network(self.pixels(rows, device))
+
+    def training_loss(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
+        """Of augmented images; the draws come from a generator that torch's global one seeds, which is checkpointed."""
+        if not self.augment:
+            return super().training_loss(network, rows, device)
+        generator = torch.Generator(device).manual_seed(int(torch.randint(1 << 62, ())))
+        images = self.augment(self._raw(rows, device), generator)
+        if not self.augment.mixup:
+            return self.problem.loss(network(self.plan.standardized(images)), rows)
+        targets = F.one_hot(torch.from_numpy(self.data.labels[rows]), self.problem.outputs).to(images)
+        images, targets = self.augment.mix(images, targets, generator)
+        return F.cross_entropy(network(self.plan.standardized(images)), targets)
+
+    def example(self, row: int) -> dict[str, str]:
+        """A small picture, and the image's name."""
+        pixels = self.data.read.pixels.read(np.array([row]))[0]
+        return {"image": data_uri(pixels), "text": self.data.read.names[row]}
+
+    def check(self) -> nn.Module:
+        """A network that ran for one image."""
+        made = self.network()
+        with torch.no_grad():
+            made.eval()(self.pixels(self.parts["train"][:1], torch.device("cpu")))
+        return made
+
+    def documents(self) -> dict[str, Any]:
+        """The plan."""
+        return {"images.json": self.plan.to_dict()}
+
+    def layers(self, network: nn.Module) -> dict[str, Any]:
+        """Every layer with its output's shape and its parameters."""
+        return {"vocabulary": None, "title": title(self.settings), "layers": described(network, self.plan.shape)}
+
+
+def build(settings: Settings, plan: Plan) -> nn.Module:
+    """The network that the settings describe."""
+    assert settings.network.network is not None
+    return network(settings.network.network, plan.shape, len(plan.classes))
+
+
+def title(settings: Settings) -> str:
+    """The network's name; of one in a line of layers, so."""
+    name = settings.network.network or ""
+    return name if re.fullmatch(r"[\w-]+", name) else "layers"
+
+
+def described(made: nn.Module, shape: tuple[int, ...]) -> list[tuple[str, str]]:
+    """The layers in words, from the input on."""
+    rows = []
+    for row in summary(made, shape).rows:
+        size = " x ".join(map(str, row.output[1:]))
+        rows.append((row.name, f"{size}, {row.parameters:,} parameters" if row.parameters else size))
+    return [("input", " x ".join(map(str, shape))), *rows]
+
+
+def data_uri(pixels: Pixels) -> str:
+    """A (C, H, W) image as a PNG in a data URI, made smaller if it is large."""
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+class ImagePredictor:
+    """A trained network that names the classes of images.
+
+    Args:
+        network: in evaluation mode.
+        plan: of its training.
+    """
+
+    notes: Sequence[str] = ()
+    takes_text: ClassVar[bool] = False
+
+    def __init__(self, network: nn.Module, plan: Plan):
+        self.network, self.plan = network, plan
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[str | Path | tuple[str, Pixels]]) -> list[dict[str, Any]]:
+        """For each image `name`, `label`, `probability`, and `probabilities` by class.
+
+        Args:
+            images: files; or pairs of a name and (C, H, W) bytes, as `read` gives them.
+
+        Raises:
+            DataError: an image can't be read.
+        """
+        if isinstance(images, str | Path):
+            raise UsageError("predict() got one name; give a list of image files.")
+        pairs = [pair for one in images for pair in ([one] if isinstance(one, tuple) else self._read(one)[0])]
+        device = next(self.network.parameters()).device
+        answers = []
+        for begin in range(0, len(pairs), EVALUATION_BATCH):
+            names, pixels = zip(*pairs[begin : begin + EVALUATION_BATCH], strict=True)
+            inputs = torch.from_numpy(np.stack(pixels)).to(device).float() / 255
+            shares = self.network(self.plan.standardized(inputs)).double().softmax(1).cpu().numpy()
+            found = class_probabilities(self.plan.classes, shares)
+            answers += [{"name": name, **answer} for name, answer in zip(names, found, strict=True)]
+        return answers
+
+    def read(
+        self, path: str, encoding: str, *, text_column: str | None = None, label_column: str | None = None
+    ) -> tuple[list[tuple[str, Pixels]], list[str] | None]:
+        """The images of a file, folder or table, and their labels where it has them.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: an image can't be read, or a column is missing.
+        """
+        return self._read(path, encoding, text_column, label_column)
+
+    def _read(
+        self, path: str | Path, encoding: str = "utf-8", paths: str | None = None, labels: str | None = None
+    ) -> tuple[list[tuple[str, Pixels]], list[str] | None]:
+        channels, height, width = self.plan.shape
+        columns = self.plan.columns
+        names, pixels, truth = read_to_predict(
+            path, size=(height, width), channels=channels, path_column=paths or columns.get("path_column"),
+            label_column=labels or columns.get("label_column"), encoding=encoding,
+        )  # fmt: skip
+        return list(zip(names, pixels, strict=True)), truth
+
+    def line(self, answer: Mapping[str, Any]) -> str:
+        """An answer for a person."""
+        return f"{answer['name']}  {answer['label']} {100 * answer['probability']:.1f} %"
+
+    def rows(self, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers as rows of a table."""
+        return [{name: answer[name] for name in ("name", "label", "probability")} for answer in answers]
+
+    def judged(self, answers: Sequence[Mapping[str, Any]], truth: Sequence[str]) -> list[str]:
+        """How many are right, and which classes the network does not know."""
+        pairs = [(answer["label"], label) for answer, label in zip(answers, truth, strict=True)]
+        return judged(pairs, self.plan.classes, " images", "labels")
+
+
+IMAGES = Kind(
+    name="images",
+    about="images",
+    recognizes=looks_like_images,
+    read=ImageData.load,
+    task=ImageTask,
+    network=lambda stored, settings, cell: build(settings, Plan.of(stored)),
+    user=lambda stored, settings, network: ImagePredictor(network, Plan.of(stored)),
+    verb="predict",
+    recurrent=False,
+    defaults={"network": "convnet", "batch": 64, "learning_rate": 2e-3},
+    epochs=8,
+    without=(
+        "level",
+        "vocabulary_size",
+        "min_count",
+        "words",
+        "target",
+        "time_column",
+        "window",
+        "backward",
+        "dropout",
+        *RECURRENT,
+    ),
+    shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
+)
