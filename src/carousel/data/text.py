@@ -16,7 +16,6 @@ import math
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carousel.data.bpe import BYTES
+from carousel.data.cache import building_folder, cache_folder
 from carousel.data.text_files import (
     STDLIB,
     TEXT_SUFFIXES,
@@ -259,7 +259,7 @@ def _entry(
     """From the cache, or encoded into it, or encoded into a temporary folder where the cache fails."""
     cache = "in the home folder"
     try:
-        cache = _cache_folder(cache_dir) / "tokens"
+        cache = cache_folder(cache_dir) / "tokens"
         return _Entry.open(cache / _key(survey.digest, options)) or _encode_into(cache, survey, options, progress)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -280,9 +280,7 @@ def _entry(
 
 def _encode_into(cache: Path, survey: _Survey, options: _Options, progress: Progress | None) -> _Entry:
     """Encode into a folder beside the final place, then move it there."""
-    building = cache / f".building-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    building.mkdir(parents=True)
-    try:
+    with building_folder(cache) as building:
         target = cache / _key(_encode(survey, options, building, progress), options)
         with contextlib.suppress(OSError):
             building.rename(target)
@@ -295,8 +293,6 @@ def _encode_into(cache: Path, survey: _Survey, options: _Options, progress: Prog
         if entry is None:
             raise OSError(f"{target} cannot be read back")
         return entry
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _encode(survey: _Survey, options: _Options, folder: Path, progress: Progress | None) -> str:
@@ -437,15 +433,6 @@ class _TokenFile:
 
 def _narrowest(size: int) -> np.dtype:
     return np.min_scalar_type(max(size - 1, 0))
-
-
-def _cache_folder(cache_dir: PathLike | None) -> Path:
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    if own := os.environ.get("CAROUSEL_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "carousel"
 
 
 def _key(digest: str, options: _Options) -> str:
