@@ -98,13 +98,15 @@ class ImageData:
         data, own = settings.data, settings.images
         read = read_images(
             sources, size=own.size, channels=own.channels, path_column=own.path_column, label_column=data.label_column,
-            split_column=data.split_column, group_column=data.group_column, time_column=None,
+            split_column=data.split_column, group_column=data.group_column, time_column=data.time_column,
             unreadable=own.unreadable, encoding=data.encoding,
         )  # fmt: skip
         names = sorted(set(read.labels), key=class_order)
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
-        parts = divided(read.splits, settings, classes=labels, groups=read.groups)
+        parts = divided(
+            read.splits, settings, classes=labels, equal=read.equal.tolist(), groups=read.groups, times=read.times
+        )
         if len(np.unique(labels[parts["train"]])) < 2:
             raise DataError(
                 f"The training part has {len(parts['train']):,} images of one class; it needs at least two classes. "
@@ -115,8 +117,7 @@ class ImageData:
         plan = Plan(tuple(read.pixels.shape), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced, unit="image")
-        found = {key: columns[key] for key in ("path_column", "label_column") if key in columns}
-        return cls(read, plan, labels, parts, found, [*read.notes, *odd])
+        return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
 
     @property
     def name(self) -> str:
@@ -369,7 +370,6 @@ IMAGES = Kind(
         "min_count",
         "words",
         "target",
-        "time_column",
         "window",
         "backward",
         "dropout",
