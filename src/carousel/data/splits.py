@@ -9,7 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPLIT_NAMES", "draw", "in_name", "split_of", "without_split"]
+from ..errors import DataError, UsageError
+
+__all__ = [
+    "SPLIT_NAMES",
+    "about_folds",
+    "by_group",
+    "by_time",
+    "draw",
+    "folds",
+    "in_name",
+    "split_of",
+    "strata",
+    "without_split",
+]
+
+STRATA = 10
+"""Equal shares into which a target that is a number is cut, to have small and large ones on both sides."""
 
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -80,3 +96,231 @@ def draw(
         chosen[group[own == label][0]] = False
     held[places[chosen[group]]] = True
     return held
+
+
+def strata(targets: NDArray[np.floating], bins: int = STRATA) -> NDArray[np.int64]:
+    """Numbers as classes for a stratified draw: of equal size, from the smallest to the largest.
+
+    Args:
+        targets: (examples,) numbers.
+        bins: how many; fewer where there are fewer than two examples for each.
+
+    Returns:
+        (examples,) from 0; equal targets may lie on both sides of a border.
+
+    Example:
+        >>> strata(np.array([5.0, 1.0, 9.0, 2.0]), 2)
+        array([1, 0, 1, 0])
+    """
+    bins = max(1, min(bins, len(targets) // 2))
+    found = np.empty(len(targets), np.int64)
+    found[np.argsort(targets, kind="stable")] = np.arange(len(targets)) * bins // max(1, len(targets))
+    return found
+
+
+def by_group(
+    labels: NDArray[Any] | None, groups: Sequence[Any], candidates: NDArray[np.bool_], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Which of the candidates to hold out: whole groups, that together come near `share` of the rows and the classes.
+
+    Groups are taken in the order of their sizes, the largest first, and go where they keep the sum over both sides and
+    all classes of (share of the class)² / (share of the side) smallest; see `folds`.
+
+    Args:
+        labels: (examples,) classes as integers or text, or targets as floats, see `strata`; None to look at sizes only.
+        groups: (examples,) what lies on one side as a whole, such as the patient.
+        candidates: (examples,) those among which to draw.
+        share: from 0 to below 1; where it is above 0, at least one group is held out and one is not.
+        seed: of the draw.
+
+    Returns:
+        (examples,) true where held out.
+
+    Raises:
+        DataError: all candidates are of one group.
+
+    Example:
+        >>> held = by_group(None, list("aaabbbccc"), np.ones(9, bool), 0.33, 0)
+        >>> held.sum()
+        np.int64(3)
+    """
+    held = np.zeros(len(candidates), bool)
+    places = np.flatnonzero(candidates)
+    if share <= 0 or not len(places):
+        return held
+    units = _numbered([groups[place] for place in places.tolist()])
+    if units.max() == 0:
+        raise DataError(
+            f"All {len(places):,} rows are of the group {groups[int(places[0])]!r}, so none can be held out; name "
+            "another column of groups, or split at random."
+        )
+    classes = _classes(None if labels is None else np.asarray(labels)[places], len(places))
+    side = _spread(classes, units, np.array([share, 1 - share]), np.random.default_rng([seed, len(places)]))
+    for empty, other in ((0, 1), (1, 0)):
+        if not (side == empty).any():
+            sizes = np.bincount(units)
+            side[units == int(np.flatnonzero(sizes == sizes.min())[0])] = empty
+            assert (side == other).any()
+    held[places[side == 0]] = True
+    return held
+
+
+def by_time(times: NDArray[Any], candidates: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Which of the candidates to hold out: the last ones; those of the same time stay on one side.
+
+    Args:
+        times: (examples,) dates, times or numbers, in any order.
+        candidates: (examples,) those among which to choose.
+        share: from 0 to below 1.
+
+    Returns:
+        (examples,) true where held out: about `share`, and where that is above 0 at least the last time and never the
+        first.
+
+    Raises:
+        DataError: all candidates have the same time.
+
+    Example:
+        >>> by_time(np.array([3, 1, 2, 4]), np.ones(4, bool), 0.5)
+        array([ True, False, False,  True])
+    """
+    held = np.zeros(len(candidates), bool)
+    places = np.flatnonzero(candidates)
+    if share <= 0 or not len(places):
+        return held
+    own = np.asarray(times)[places]
+    ordered = np.sort(own)
+    if ordered[0] == ordered[-1]:
+        raise DataError(
+            f"All {len(places):,} rows have the time {ordered[0]}, so there are no last ones to hold out; name another "
+            "time column, or split at random."
+        )
+    begins = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    begin = begins[np.argmin(np.abs(begins - len(ordered) * (1 - share)))]
+    held[places[own >= ordered[begin]]] = True
+    return held
+
+
+def folds(
+    labels: NDArray[Any] | None,
+    n: int,
+    seed: int,
+    *,
+    groups: Sequence[Any] | None = None,
+    equal: Sequence[Any] | None = None,
+    rows: int | None = None,
+) -> NDArray[np.int64]:
+    """The fold of each row, for cross-validation: folds of equal size in which every class has its share.
+
+    Single rows are dealt out in the order of their classes, or of their targets; of a class with m rows every fold
+    has ⌊m/n⌋ or ⌈m/n⌉. Groups are dealt out first, the largest before the others, each to the fold f where
+
+        Σ_c (m_fc / m_c)² + (m_f / m)²
+
+    grows least (m_fc: rows of class c in fold f).
+
+    Args:
+        labels: (rows,) classes as integers or text, or targets as floats; None to look at sizes only.
+        n: number of folds, at least 2.
+        seed: of the draw.
+        groups: (rows,) what lies in one fold as a whole, such as the patient.
+        equal: (rows,) what is the same in rows that must not lie in two folds, such as the whole row; not looked at
+            where there are groups.
+        rows: how many there are, where there are no labels.
+
+    Returns:
+        (rows,) from 0 to n - 1.
+
+    Raises:
+        UsageError: fewer than two folds.
+        DataError: there are fewer rows, groups or different rows than folds.
+
+    Example:
+        >>> numbers = folds(np.repeat(["yes", "no"], [10, 90]), 5, 0)
+        >>> np.bincount(numbers), np.bincount(numbers[:10])
+        (array([20, 20, 20, 20, 20]), array([2, 2, 2, 2, 2]))
+    """
+    together = groups if groups is not None else equal
+    sized = labels if labels is not None else together
+    count = len(sized) if sized is not None else rows or 0
+    if n < 2:
+        raise UsageError(f"Cross-validation needs two folds or more; {n} was given.")
+    units = np.arange(count) if together is None else _numbered(together)
+    different = int(units.max()) + 1 if count else 0
+    if different < n:
+        what = "rows" if together is None else "groups" if groups is not None else "different rows"
+        raise DataError(
+            f"There are {different:,} {what} and {n} folds, and every fold needs one; ask for fewer folds or give more "
+            "data."
+        )
+    random = np.random.default_rng([seed, n, count])
+    classes = _classes(labels, count)
+    sizes = np.bincount(units)
+    single = sizes[units] == 1
+    found = np.empty(count, np.int64)
+    if together is not None:
+        if groups is not None:
+            single[:] = False
+        several = np.flatnonzero(~single)
+        found[several] = _spread(classes[several], _numbered(units[several].tolist()), np.full(n, 1 / n), random)
+    alone = np.flatnonzero(single)
+    numeric = labels is not None and np.asarray(labels).dtype.kind == "f"
+    order = np.lexsort((random.random(len(alone)), np.asarray(labels)[alone] if numeric else classes[alone]))
+    begin = int(random.integers(n))
+    if numeric:  # of every n neighbors one for each fold, in an order of their own: no fold gets the smallest each time
+        turns = np.argsort(random.random((-(-len(alone) // n), n)), axis=1).ravel()[: len(alone)]
+    else:
+        turns = (np.arange(len(alone)) + begin) % n
+    found[alone[order]] = turns
+    return found
+
+
+def about_folds(labels: NDArray[Any], numbers: NDArray[np.int64], what: str = "class") -> list[str]:
+    """What is odd about folds of classes: those that some folds have no row of, in sentences for the user."""
+    n = int(numbers.max(initial=0)) + 1
+    names, classes = np.unique(labels, return_inverse=True)
+    table = np.zeros((len(names), n), np.int64)
+    np.add.at(table, (classes, numbers), 1)
+    lacking = np.flatnonzero((table == 0).any(1))
+    if not len(lacking):
+        return []
+    shown = [f"{names[place]} ({table[place].sum():,} rows)" for place in lacking[:5].tolist()]
+    more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
+    return [f"Not in every one of the {n} folds: {what} {', '.join(shown)}{more}; its scores differ widely there."]
+
+
+def _numbered(values: Sequence[Any]) -> NDArray[np.int64]:
+    """The same number, from 0, for what is equal."""
+    index: dict[Any, int] = {}
+    return np.fromiter((index.setdefault(value, len(index)) for value in values), np.int64, len(values))
+
+
+def _classes(labels: NDArray[Any] | None, rows: int) -> NDArray[np.int64]:
+    """Numbers of classes."""
+    if labels is None:
+        return np.zeros(rows, np.int64)
+    labels = np.asarray(labels)
+    return strata(labels) if labels.dtype.kind == "f" else np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _spread(
+    classes: NDArray[np.int64], units: NDArray[np.int64], shares: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Parts of these shares for whole units, the largest first, each where the squares of `folds` grow least."""
+    rows = np.argsort(units, kind="stable")
+    ends = np.cumsum(np.bincount(units))
+    members = np.split(rows, ends[:-1])
+    weight = 1 / np.maximum(np.bincount(classes), 1).astype(np.float64) ** 2
+    counts = np.zeros((len(shares), len(weight)))
+    sizes = np.zeros(len(shares))
+    parts = np.empty(len(classes), np.int64)
+    for unit in sorted(random.permutation(len(members)).tolist(), key=lambda unit: -len(members[unit])):
+        own, size = classes[members[unit]], len(members[unit])
+        kinds, many = np.unique(own, return_counts=True)
+        growth = (weight[kinds] * many * (2 * counts[:, kinds] + many)).sum(1)
+        growth += size * (2 * sizes + size) / len(classes) ** 2
+        part = int(np.argmin(growth / shares))
+        counts[part, kinds] += many
+        sizes[part] += size
+        parts[members[unit]] = part
+    return parts
