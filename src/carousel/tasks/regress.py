@@ -24,7 +24,7 @@ MOST_DRAWN = 2000
 METRICS = {
     "rmse": Metric("RMSE", "Root of the mean squared error, in the target's units."),
     "mae": Metric("MAE", "Mean absolute error, in the target's units."),
-    "r2": Metric("R²", "Share of the variance that is explained: 0 for always telling the mean, 1 for no error."),
+    "r2": Metric("Explained variance", "R²: 0 for always telling the mean, 1 for no error."),
 }
 
 
