@@ -18,6 +18,7 @@ from ..cells.loading import CellSource
 from ..data.labelled import LabelledSequences, layout_of, read_labelled
 from ..data.ragged import Ragged, Vocabulary
 from ..data.splits import draw
+from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn import SequenceClassifier
 from ..settings import Settings
@@ -75,7 +76,7 @@ class LabelledData:
             sources, encoding=data.encoding, text=own.text_column, label=own.label_column, split=data.split_column
         )
         level = data.level or _level(read.texts)
-        names = tuple(sorted(set(read.labels), key=_in_order))
+        names = tuple(sorted(set(read.labels), key=in_order))
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
         parts = _split(read, labels, settings)
@@ -342,13 +343,6 @@ def _level(texts: Sequence[str]) -> str:
     """Words where sequences have several, characters otherwise."""
     few = texts[:: max(1, len(texts) // 2000)]
     return "word" if np.median([len(text.split()) for text in few]) >= 4 else "char"
-
-
-def _in_order(name: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
 
 
 def _split(read: LabelledSequences, labels: NDArray[np.int64], settings: Settings) -> dict[str, NDArray[np.int64]]:
