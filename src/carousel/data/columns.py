@@ -147,14 +147,23 @@ def _as_number(cells: pl.Series, place: Place, decimal_comma: bool, target: bool
     name = cells.name
     if cells.dtype in (pl.Boolean, pl.Categorical, pl.Enum) or cells.dtype in (pl.Date, pl.Datetime):
         return None
+    form, unit = "", ""
+    forms = ("comma", "", "thousands") if decimal_comma else ("", "thousands", "comma")
+    if cells.dtype == pl.String:
+        plain = None if decimal_comma else _plain_numbers(cells)
+        if plain is not None:
+            found = Look(Column(name, "number"), plain)
+            return found if target else _judged_numbers(found, cells)
+        some, _ = _plain(_some(cells), NUMBER_MARKS)
+        lost = _best_form(some, forms, _unit(some))[1].null_count() - some.null_count()
+        if lost > 3 * STRAYS * (len(some) - some.null_count()):  # for sure, so the other cells need no look
+            return None
     text, marks = _plain(cells, NUMBER_MARKS)
     known = len(text) - text.null_count()
     if not known:
         return Look(why="empty")
-    form, unit = "", ""
     if text.dtype == pl.String:
         unit = _unit(text)
-        forms = ("comma", "", "thousands") if decimal_comma else ("", "thousands", "comma")
         form, values = _best_form(text, forms, unit)
     else:
         values = _numbers(text, "", "")
@@ -174,6 +183,15 @@ def _as_number(cells: pl.Series, place: Place, decimal_comma: bool, target: bool
     if form == "thousands":
         found.notes.append(f"The commas in {name!r} are read as marks of thousands.")
     return found if target else _judged_numbers(found, text)
+
+
+def _plain_numbers(cells: pl.Series) -> pl.Series | None:
+    """The quick way for a column of finite numbers and empty cells only."""
+    if _some(cells).cast(pl.Float64, strict=False).null_count():
+        return None
+    values = cells.cast(pl.Float64, strict=False)
+    whole = values.null_count() == cells.null_count() < len(cells) and bool(values.is_finite().all())
+    return values if whole else None
 
 
 def _best_form(text: pl.Series, forms: Sequence[str], unit: str) -> tuple[str, pl.Series]:
@@ -273,6 +291,8 @@ def _judged_numbers(found: Look, text: pl.Series) -> Look:
 def _as_date(cells: pl.Series, place: Place) -> Look | None:
     name = cells.name
     if cells.dtype not in (pl.String, pl.Date, pl.Datetime):
+        return None
+    if cells.dtype == pl.String and not _date_format(_plain(_some(cells), NUMBER_MARKS)[0])[0]:
         return None
     text, marks = _plain(cells, NUMBER_MARKS)
     known = len(text) - text.null_count()

@@ -135,7 +135,7 @@ class Encoding:
         frame = rows.frame[np.sort(train)]
         numbers: list[NumberInput] = []
         categories: list[CategoryInput] = []
-        notes: list[str] = []
+        rare: dict[str, int] = {}
         for column in rows.columns[:-1]:
             values = frame[column.name]
             if column.kind != "category":
@@ -143,8 +143,10 @@ class Encoding:
                 numbers += [found for part, some in parts.items() if (found := _number(column.name, part, some))]
             if column.kind != "number":
                 parts = {"": values} if column.kind == "category" else _parts(values)
-                categories += [found for part, some in parts.items() if (found := _category(column.name, part, some))]
-        _say(rows, frame, numbers, categories, notes)
+                categories += [
+                    found for part, some in parts.items() if (found := _category(column.name, part, some, rare))
+                ]
+        notes = _notes(rows, numbers, categories, rare)
         if not numbers and not categories:
             raise DataError("Every column is the same in all training rows, so there is nothing to predict from.")
         if rows.problem == "classify":
@@ -314,14 +316,17 @@ def _skewness(x: NDArray[np.float64]) -> float:
     return float(((away / deviation) ** 3).mean()) if deviation > 0 else 0.0
 
 
-def _category(column: str, part: str, values: pl.Series) -> CategoryInput | None:
+def _category(column: str, part: str, values: pl.Series, rare: dict[str, int]) -> CategoryInput | None:
     """The values that come often enough, the most frequent first; None where there is one only."""
     named = values.fill_null("")
     counts = named.value_counts()
     if len(counts) < 2:
         return None
     often = counts.filter(pl.col("count") >= RARE).sort("count", named.name, descending=[True, False]).head(MOST - 1)
-    return CategoryInput(column, part, tuple(sorted(often[named.name].to_list(), key=in_order)))
+    found = CategoryInput(column, part, tuple(sorted(often[named.name].to_list(), key=in_order)))
+    if len(often) < len(counts):
+        rare[found.name] = len(counts) - len(often)
+    return found
 
 
 def _parts(values: pl.Series) -> dict[str, pl.Series]:
@@ -344,29 +349,21 @@ def _unseen(category: CategoryInput, values: pl.Series) -> list[str]:
     return [f"Values of {category.name!r} that were never or hardly ever trained on: {shown}."]
 
 
-def _say(
-    rows: Rows,
-    frame: pl.DataFrame,
-    numbers: Sequence[NumberInput],
-    categories: Sequence[CategoryInput],
-    notes: list[str],
-) -> None:
+def _notes(
+    rows: Rows, numbers: Sequence[NumberInput], categories: Sequence[CategoryInput], rare: Mapping[str, int]
+) -> list[str]:
+    notes = []
     used = {number.column for number in (*numbers, *categories)}
-    same = [repr(column.name) for column in rows.columns[:-1] if column.name not in used]
+    same = [column.name for column in rows.columns[:-1] if column.name not in used]
     if same:
-        notes.append(f"Left out, since the training part has one value of them: {_listed(same)}.")
-    bent = [repr(number.name) for number in numbers if number.log]
+        notes.append(f"Left out, since the training part has one value of them: {_quoted(same)}.")
+    bent = [number.name for number in numbers if number.log]
     if bent:
-        notes.append(f"By their logarithm, log(1 + x), since few values are far above the others: {_listed(bent)}.")
-    rare = {}
-    for category in categories:
-        values = _of_part(frame[category.column], category.part).fill_null("")
-        lost = values.filter(~values.is_in(list(category.values))).n_unique()
-        if lost:
-            rare[category.name] = lost
+        notes.append(f"By their logarithm, log(1 + x), since few values are far above the others: {_quoted(bent)}.")
     if rare:
         some = _listed([f"{name!r} ({lost:,})" for name, lost in rare.items()])
         notes.append(f"Values in fewer than {RARE} training rows share one slot: {some}.")
+    return notes
 
 
 def _listed(names: Sequence[str]) -> str:
