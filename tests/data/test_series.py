@@ -208,6 +208,20 @@ def test_what_looks_like_a_series() -> None:
     assert not looks_like_series(table("5.1,x", "4.9,y", "5.0,x", head="width,species"))
 
 
+def test_examples_in_any_order_are_no_series() -> None:
+    random = np.random.default_rng(0)
+    walk = random.normal(size=(200, 4)).cumsum(0)
+    for columns in (2, 4):
+        head = ",".join("abcd"[:columns])
+        lines = [",".join(map(str, row)) for row in walk[:, :columns]]
+        assert looks_like_series(table(*lines, head=head)) == "columns of numbers"
+        assert looks_like_series(table(*random.permutation(lines), head=head)) is None
+    lines = days(*range(200))
+    assert looks_like_series(table(*lines)) == looks_like_series(table(*lines[::-1])) == "numbers over time (date)"
+    assert looks_like_series(table(*sorted(lines * 3))) == "numbers over time (date)"
+    assert looks_like_series(table(*random.permutation(lines))) is None
+
+
 def test_calendar_and_places() -> None:
     clock = Clock("time", 0, 3_600_000_000)
     day = clock.calendar(np.arange(24), ["hour"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from carousel.data.text_files import read_pieces, standard_encoding
 from carousel.errors import DataError, UsageError
 
 __all__ = [
@@ -34,7 +35,6 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".parquet", ".pq")
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "None", "none", "-", "?", "."]
 """Entries that stand for no value."""
 
-_LOOK = 1 << 16
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _NUMBER = re.compile(r"-?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|-?inf(inity)?", re.IGNORECASE)
 
@@ -84,23 +84,17 @@ def sniff(path: Path, encoding: str = "utf-8") -> Layout:
     """Separator, decimal comma and header, by a look at the first lines.
 
     Raises:
-        DataError: the file is empty or no text.
+        DataError: the file is empty, no text, or not of this encoding.
+        UsageError: there is no such encoding.
     """
-    with path.open("rb") as file:
-        raw = file.read(_LOOK)
-    if b"\0" in raw:
-        raise DataError(f"{path} is no text, so it can't be read as a table; give CSV, TSV or Parquet.")
-    cut = raw.rfind(b"\n") + 1 if len(raw) == _LOOK else len(raw)
-    try:
-        text = raw[: cut or len(raw)].decode(encoding).lstrip("\ufeff")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not {encoding} (byte {error.start + 1}); say its encoding, as --encoding latin-1."
-        ) from None
+    raw, text = next(read_pieces(path, standard_encoding(encoding)))
+    if len(raw) < path.stat().st_size:
+        text = text[: text.rfind("\n") + 1] or text
     lines = [line for line in text.splitlines() if line.strip()][:200]
     if not lines:
-        raise DataError(f"{path} is empty; a table has a line of column names and rows of numbers.")
-    separator = max((";", "\t", "|", ","), key=lambda s: _evenness(lines, s))
+        raise DataError(f"{path} is empty; a table has a line of column names and rows.")
+    tabs = path.suffix.lower() in (".tsv", ".tab") and "\t" in lines[0]
+    separator = "\t" if tabs else max((";", "\t", "|", ","), key=lambda s: _evenness(lines, s))
     rows = [row for row in csv.reader(lines, delimiter=separator) if row]
     cells = [cell.strip() for row in rows[1:] for cell in row]
     comma = separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells)
@@ -108,11 +102,15 @@ def sniff(path: Path, encoding: str = "utf-8") -> Layout:
     return Layout(separator, comma, header=not numeric_first)
 
 
-def _evenness(lines: Sequence[str], separator: str) -> tuple[float, int]:
-    """How surely this cuts lines into cells: the share of lines with as many as the most have, then how many."""
-    counts = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
+def _evenness(lines: Sequence[str], separator: str) -> tuple[float, float, int]:
+    """How surely this cuts lines into cells: the share of lines with as many as the most have, then how few of the
+    cells hold what separates cells elsewhere (1,5;2,5 has two cells, not three), then how many cells.
+    """
+    rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+    counts = [len(row) for row in rows]
     usual = max(set(counts), key=counts.count)
-    return (counts.count(usual) / len(counts), usual) if usual > 1 else (0.0, 0)
+    mixed = sum(any(mark in cell for mark in ";\t|") for row in rows for cell in row) / sum(counts)
+    return (counts.count(usual) / len(counts), -mixed, usual) if usual > 1 else (0.0, 0.0, 0)
 
 
 def scan(path: Path, encoding: str = "utf-8", *, typed: bool = True) -> pl.LazyFrame:
@@ -122,7 +120,7 @@ def scan(path: Path, encoding: str = "utf-8", *, typed: bool = True) -> pl.LazyF
         DataError: the file is empty or no table.
     """
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty; a table has a line of column names and rows of numbers.")
+        raise DataError(f"{path} is empty; a table has a line of column names and rows.")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             lazy = pl.scan_parquet(path)

@@ -110,8 +110,33 @@ def looks_like_series(sources: Iterable[str | os.PathLike[str]]) -> str | None:
     if not numeric or wordy or len(head) < 3:
         return None
     if times:
-        return f"numbers over time ({', '.join(times)})"
-    return None if text else "columns of numbers"
+        return f"numbers over time ({', '.join(times)})" if _goes_on(head, times) else None
+    return None if text or not _alike(head, numeric) else "columns of numbers"
+
+
+def _goes_on(head: pl.DataFrame, times: Sequence[str]) -> bool:
+    """Whether the stamps mostly go one way; those of examples in any order go both ways."""
+    try:
+        steps = np.diff(read_stamps(head.drop_nulls(times), times).values).astype(np.float64)
+    except DataError:
+        return True  # said when it is read
+    return min((steps > 0).sum(), (steps < 0).sum()) <= 0.25 * len(steps)
+
+
+def _alike(head: pl.DataFrame, numeric: Sequence[str]) -> bool:
+    """Whether rows are like their neighbors, as in a series, and not examples in any order.
+
+    Asked is von Neumann's ratio of the mean squared difference of neighbors to twice the variance, the median of the
+    columns: 1 for any order, near 0 for a smooth series. Tables of many columns are seldom series without a time.
+    """
+    if head.height < 30:
+        return True
+    values = head.select(numeric).fill_null(strategy="forward").to_numpy().astype(np.float64)
+    spread = 2 * np.nanvar(values, 0)
+    if not (spread > 0).any():
+        return True
+    ratio = np.nanmean(np.diff(values, axis=0) ** 2, 0)[spread > 0] / spread[spread > 0]
+    return bool(np.median(ratio) < (0.15 if len(numeric) > 3 else 0.5))
 
 
 def read_series(

@@ -54,7 +54,7 @@ def without_split(name: str) -> str:
 
 
 def draw(
-    classes: NDArray[Any], groups: Sequence[Any], candidates: NDArray[np.bool_], share: float, seed: int
+    classes: NDArray[Any], groups: Sequence[Any] | NDArray[Any], candidates: NDArray[np.bool_], share: float, seed: int
 ) -> NDArray[np.bool_]:
     """Which of the candidates to hold out: about `share` of them, of every class its share, equal ones together.
 
@@ -77,20 +77,14 @@ def draw(
     places = np.flatnonzero(candidates)
     if share <= 0 or not len(places):
         return held
-    index: dict[Any, int] = {}
-    numbers = (index.setdefault(groups[place], len(index)) for place in places.tolist())
-    group = np.fromiter(numbers, np.int64, len(places))
+    group = _numbered(_chosen(groups, places))
     own = np.asarray(classes)[places]
-    together: list[set[int]] = [set() for _ in index]
-    for number, label in zip(group.tolist(), own.tolist(), strict=True):
-        together[number].add(label)
-    kinds = {labels: number for number, labels in enumerate(sorted({tuple(sorted(labels)) for labels in together}))}
-    kind = np.array([kinds[tuple(sorted(labels))] for labels in together])
-    random = np.random.default_rng([seed, len(index)])
-    order = np.lexsort((random.random(len(index)), np.bincount(group), kind))
+    kind = _kinds(group, own)
+    random = np.random.default_rng([seed, len(kind)])
+    order = np.lexsort((random.random(len(kind)), np.bincount(group), kind))
     # every 1/share-th of the groups, which stand in the order of their classes and sizes
     passed = np.floor(np.arange(len(order) + 1) * share + random.random())
-    chosen = np.zeros(len(index), bool)
+    chosen = np.zeros(len(kind), bool)
     chosen[order] = np.diff(passed) > 0
     for label in np.setdiff1d(own, own[~chosen[group]]):
         chosen[group[own == label][0]] = False
@@ -119,7 +113,11 @@ def strata(targets: NDArray[np.floating], bins: int = STRATA) -> NDArray[np.int6
 
 
 def by_group(
-    labels: NDArray[Any] | None, groups: Sequence[Any], candidates: NDArray[np.bool_], share: float, seed: int
+    labels: NDArray[Any] | None,
+    groups: Sequence[Any] | NDArray[Any],
+    candidates: NDArray[np.bool_],
+    share: float,
+    seed: int,
 ) -> NDArray[np.bool_]:
     """Which of the candidates to hold out: whole groups, that together come near `share` of the rows and the classes.
 
@@ -148,7 +146,7 @@ def by_group(
     places = np.flatnonzero(candidates)
     if share <= 0 or not len(places):
         return held
-    units = _numbered([groups[place] for place in places.tolist()])
+    units = _numbered(_chosen(groups, places))
     if units.max() == 0:
         raise DataError(
             f"All {len(places):,} rows are of the group {groups[int(places[0])]!r}, so none can be held out; name "
@@ -206,8 +204,8 @@ def folds(
     n: int,
     seed: int,
     *,
-    groups: Sequence[Any] | None = None,
-    equal: Sequence[Any] | None = None,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    equal: Sequence[Any] | NDArray[Any] | None = None,
     rows: int | None = None,
 ) -> NDArray[np.int64]:
     """The fold of each row, for cross-validation: folds of equal size in which every class has its share.
@@ -262,7 +260,8 @@ def folds(
         if groups is not None:
             single[:] = False
         several = np.flatnonzero(~single)
-        found[several] = _spread(classes[several], _numbered(units[several].tolist()), np.full(n, 1 / n), random)
+        if len(several):
+            found[several] = _spread(classes[several], _numbered(units[several]), np.full(n, 1 / n), random)
     alone = np.flatnonzero(single)
     numeric = labels is not None and np.asarray(labels).dtype.kind == "f"
     order = np.lexsort((random.random(len(alone)), np.asarray(labels)[alone] if numeric else classes[alone]))
@@ -289,8 +288,32 @@ def about_folds(labels: NDArray[Any], numbers: NDArray[np.int64], what: str = "c
     return [f"Not in every one of the {n} folds: {what} {', '.join(shown)}{more}; its scores differ widely there."]
 
 
-def _numbered(values: Sequence[Any]) -> NDArray[np.int64]:
-    """The same number, from 0, for what is equal."""
+def _chosen(values: Sequence[Any] | NDArray[Any], places: NDArray[np.int64]) -> Sequence[Any] | NDArray[Any]:
+    return values[places] if isinstance(values, np.ndarray) else [values[place] for place in places.tolist()]
+
+
+def _kinds(group: NDArray[np.int64], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """(groups,) the same number for groups with the same set of labels, in the order of these sets."""
+    names, label = np.unique(labels, return_inverse=True)
+    groups, own = np.divmod(np.unique(group * len(names) + label), len(names))
+    sizes = np.bincount(groups)
+    sets = {(only,) for only in np.unique(own[sizes[groups] == 1]).tolist()}
+    mixed: dict[int, tuple[int, ...]] = {}
+    for number, some in zip(groups[sizes[groups] > 1].tolist(), own[sizes[groups] > 1].tolist(), strict=True):
+        mixed[number] = (*mixed.get(number, ()), some)
+    place = {labels: number for number, labels in enumerate(sorted(sets | set(mixed.values())))}
+    alone = np.array([place.get((only,), -1) for only in range(len(names))])
+    found = alone[own[np.searchsorted(groups, np.arange(len(sizes)))]]
+    for number, several in mixed.items():
+        found[number] = place[several]
+    return found
+
+
+def _numbered(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.int64]:
+    """The same number for what is equal, from 0 in the order in which it first comes."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        _, first, found = np.unique(values, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[found]
     index: dict[Any, int] = {}
     return np.fromiter((index.setdefault(value, len(index)) for value in values), np.int64, len(values))
 

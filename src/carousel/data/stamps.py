@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from carousel.errors import DataError
 
-__all__ = ["Stamps", "find_time_columns", "read_stamps"]
+__all__ = ["FORMATS", "MONTHS", "Stamps", "find_time_columns", "read_as", "read_stamps"]
 
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 FORMATS = (
@@ -169,7 +169,7 @@ def _parsed(text: pl.Series, time_format: str | None, offset: bool = False) -> t
     readings: list[tuple[str, pl.Series]] = []
     failing, fewest = 0, len(text) + 1
     for form in (time_format,) if time_format else (*FORMATS, *MONTHS):
-        made = _read(text, form, tail)
+        made = read_as(text, form, tail)
         lost = made.null_count()
         if lost == 0:
             readings.append((form, made))
@@ -182,7 +182,8 @@ def _parsed(text: pl.Series, time_format: str | None, offset: bool = False) -> t
     return readings[0][1], 0
 
 
-def _read(text: pl.Series, form: str, tail: str) -> pl.Series:
+def read_as(text: pl.Series, form: str, tail: str = "") -> pl.Series:
+    """The stamps in this format, with `tail` behind a time of day; null where a cell is in another."""
     nothing = pl.Series(text.name, [None] * len(text), pl.Datetime("us"))
     try:
         if form in MONTHS:

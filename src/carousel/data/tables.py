@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import difflib
 import io
+import re
 from collections.abc import Collection, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
+from .number_tables import sniff
 from .splits import split_of
 from .text_files import read_whole, standard_encoding
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["MISSING", "TABLE_SUFFIXES", "column", "label_column", "read_table", "split_column", "text_column"]
+__all__ = [
+    "MISSING",
+    "TABLE_SUFFIXES",
+    "column",
+    "in_order",
+    "label_column",
+    "read_table",
+    "split_column",
+    "text_column",
+]
 
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
 """Suffixes of tables, and what separates their columns."""
@@ -34,43 +48,94 @@ MISSING = ("", "nan", "NaN", "NA", "null", "None")
 """What stands in a table where there is nothing."""
 
 
-def read_table(path: Path, encoding: str = "utf-8", rows: int | None = None) -> polars.DataFrame:
-    """A table, all of it or its first rows; the cells of a CSV file are text, and empty ones null.
+def read_table(
+    path: Path, encoding: str = "utf-8", rows: int | None = None, header: bool | None = None
+) -> polars.DataFrame:
+    """A table, all of it or its first rows; the cells of a text file are text, and empty ones null.
 
-    A CSV file whose first line looks like its others has columns 1, 2, …
+    Columns without a name, and all of a file without a header, are called by their places 1, 2, …; of several with
+    the same name the later ones are called `name (2)`, ….
+
+    Args:
+        path: the file.
+        encoding: of a text file.
+        rows: how many at most.
+        header: whether the first line names the columns; by default it does unless it looks like the others.
 
     Raises:
         DataError: it can't be read, or has no rows.
     """
     import polars as pl
 
-    separator = TABLE_SUFFIXES.get(path.suffix.lower(), ",")
+    text = path.suffix.lower() not in (".parquet", ".pq")
     try:
-        if separator is None:
+        if text:
+            table = _read_text(path, standard_encoding(encoding), rows, header)
+        else:
             scanned = pl.scan_parquet(path)
             table = (scanned if rows is None else scanned.head(rows)).collect()
-        else:
-            options: dict[str, Any] = {"separator": separator, "infer_schema": False, "n_rows": rows}
-            plain = standard_encoding(encoding) == "utf-8"
-            source: Any = path if plain else io.BytesIO(read_whole(path, encoding).encode())
-            table = pl.read_csv(source, **options)
-            if _headless(table):
-                if not plain:
-                    source.seek(0)
-                table = pl.read_csv(source, has_header=False, **options)
-                table.columns = [str(number) for number in range(1, table.width + 1)]
     except pl.exceptions.NoDataError:
         raise DataError(f'"{path}" is empty: there is nothing to learn. Give a table with a header and rows.') from None
     except OSError as error:
         raise DataError(f'"{path}" cannot be read: {error.strerror or error}.') from None
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        if separator is not None:
-            read_whole(path, encoding)  # says where it is not valid text
+        if text:
+            _check_width(path, encoding)
         raise DataError(f'"{path}" cannot be read as a table: {reason}. Mend the file, or say --kind text.') from None
     if not table.height:
         raise DataError(f'"{path}" has a header but no rows: there is nothing to learn.')
     return table
+
+
+def _read_text(path: Path, encoding: str, rows: int | None, header: bool | None) -> polars.DataFrame:
+    import polars as pl
+
+    layout = sniff(path, encoding)
+    whole = None if encoding == "utf-8" else read_whole(path, encoding).encode()
+
+    def read(has_header: bool) -> polars.DataFrame:
+        return pl.read_csv(
+            path if whole is None else io.BytesIO(whole),
+            separator=layout.separator,
+            infer_schema=False,
+            n_rows=rows,
+            has_header=has_header,
+        )
+
+    if header is not False and (header or layout.header):
+        table = read(True)
+        if header or not _headless(table):
+            table.columns = _distinct(table.columns)
+            return table
+    table = read(False)
+    table.columns = [str(number) for number in range(1, table.width + 1)]
+    return table
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names without blanks around them, none of them empty or equal to another."""
+    found: dict[str, None] = {}
+    for place, name in enumerate(names, 1):
+        plain = re.sub(r"_duplicated_\d+$", "", name).strip() or str(place)
+        number = next(n for n in count(1) if (plain if n == 1 else f"{plain} ({n})") not in found)
+        found[plain if number == 1 else f"{plain} ({number})"] = None
+    return list(found)
+
+
+def _check_width(path: Path, encoding: str) -> None:
+    """Raise an error that names the first row with too many cells, or where the file is not valid text."""
+    lines = read_whole(path, encoding).splitlines(keepends=True)
+    separator = sniff(path, encoding).separator
+    rows = csv.reader(lines, delimiter=separator)
+    with contextlib.suppress(csv.Error, StopIteration):
+        width = len(next(rows))
+        for number, cells in enumerate(rows, 1):
+            if len(cells) > width:
+                raise DataError(
+                    f'"{path}", row {number:,} has {len(cells)} cells, where the first line has {width}; put a cell '
+                    f"that holds the separator {separator!r} in quotes."
+                )
 
 
 def _headless(table: polars.DataFrame) -> bool:
@@ -140,6 +205,14 @@ def label_column(table: polars.DataFrame, but: Collection[str] = ()) -> str | No
             continue
         candidates.append((not usual, different if not usual else LABELS.index(name.lower()), place, name))
     return min(candidates)[-1] if candidates else None
+
+
+def in_order(name: str) -> tuple[int, float, str]:
+    """What classes are sorted by: numbers by their size, then words."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
 
 
 def split_column(table: polars.DataFrame, named: str | None, path: Path) -> str | None:

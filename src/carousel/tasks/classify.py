@@ -17,7 +17,7 @@ from ..training.task import Evaluation, Metric
 from .examples import Rows
 from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel, listed
 
-__all__ = ["Classify", "answer_lines", "balance", "class_order", "class_probabilities", "named", "oddities"]
+__all__ = ["Classify", "answer_lines", "balance", "class_probabilities", "named", "oddities"]
 
 MOST_WRONG = 30
 SHOWN = 8
@@ -160,14 +160,6 @@ def oddities(labels: NDArray[np.int64], names: Sequence[str], *, balanced: bool,
             "--class-weights balanced gives them the same weight."
         )
     return notes
-
-
-def class_order(name: str) -> tuple[int, float, str]:
-    """A key by which classes are sorted: numbers by their value, before words."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
 
 
 def balance(settings: Settings, losses: Mapping[float, float]) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from ..data.augment import Augment
 from ..data.images import ImageSet, looks_like_images, read_images, read_to_predict
+from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
 from ..nn.networks import network
 from ..nn.summary import summary
 from ..settings import Settings
 from ..training.task import Shown
-from .classify import Classify, answer_lines, balance, class_order, class_probabilities, oddities
+from .classify import Classify, answer_lines, balance, class_probabilities, oddities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
 from .kind import RECURRENT, Kind, Sources, Stored, document
 from .repairs import COMMON, Repair
@@ -101,7 +102,7 @@ class ImageData:
             split_column=data.split_column, group_column=data.group_column, time_column=data.time_column,
             unreadable=own.unreadable, encoding=data.encoding,
         )  # fmt: skip
-        names = sorted(set(read.labels), key=class_order)
+        names = sorted(set(read.labels), key=in_order)
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
         parts = divided(

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from ..cells.loading import CellSource
 from ..data.labelled import LabelledSequences, layout_of, read_labelled
 from ..data.ragged import Ragged, Vocabulary
+from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn import SequenceClassifier
 from ..settings import Settings
 from ..training.task import Shown
 from .classifier import Classifier, scores_of
-from .classify import Classify, answer_lines, balance, class_order, oddities
+from .classify import Classify, answer_lines, balance, oddities
 from .examples import ExampleTask, Rows, divided
 from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
@@ -69,7 +70,7 @@ class LabelledData:
             sources, encoding=data.encoding, text=own.text_column, label=data.label_column, split=data.split_column
         )
         level = data.level or _level(read.texts)
-        names = tuple(sorted(set(read.labels), key=class_order))
+        names = tuple(sorted(set(read.labels), key=in_order))
         number = {name: place for place, name in enumerate(names)}
         labels = np.fromiter((number[label] for label in read.labels), np.int64, len(read.labels))
         parts = divided(read.splits, settings, classes=labels, equal=read.texts)
