@@ -120,6 +120,8 @@ class Augment:
             DataError: these are no such images, or they are too small for the crop.
         """
         _check(images)
+        if not len(images):
+            return images
         if self.flip or self.crop:
             images = self._moved(images, generator)
         if self.rotate or self._zooms() != (1, 1):
