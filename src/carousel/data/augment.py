@@ -53,8 +53,8 @@ class Augment:
     - mixup, by its own method: (x, y) <- w (x, y) + (1 - w) (x', y'), with (x', y') another example of the batch and
       w of each example drawn from Beta(mixup, mixup)
 
-    What lies outside an image is its mirror image, or its edge, drawn out, or black. After contrast and color, values are cut to [0, 1].
-    Flips and crops copy pixels; only `rotate` and `scale` interpolate.
+    What lies outside an image is its mirror image, or its edge drawn out, or black. After contrast and color, values
+    are cut to [0, 1]. Flips and crops copy pixels; only `rotate` and `scale` interpolate.
 
     Args:
         flip: left to right.
