@@ -23,6 +23,8 @@ from ..errors import DataError, UsageError
 
 __all__ = ["Augment"]
 
+OUTSIDE = {"mirror": "reflection", "edge": "border", "black": "zeros"}
+"""What may be outside of an image, and PyTorch's names for it."""
 ERASED = (0.02, 0.33)
 """Least and greatest share of an image that is erased."""
 ASPECT = 0.3
@@ -51,8 +53,8 @@ class Augment:
     - mixup, by its own method: (x, y) <- w (x, y) + (1 - w) (x', y'), with (x', y') another example of the batch and
       w of each example drawn from Beta(mixup, mixup)
 
-    What lies outside an image is its mirror image, or black. After contrast and color, values are cut to [0, 1].
-    Flips and crops copy pixels; only `rotate` and `scale` interpolate.
+    What lies outside an image is its mirror image, or its edge drawn out, or black. After contrast and color, values
+    are cut to [0, 1]. Flips and crops copy pixels; only `rotate` and `scale` interpolate.
 
     Args:
         flip: left to right.
@@ -63,7 +65,8 @@ class Augment:
         color: 0 to 1.
         erase: probability.
         mixup: the parameter of the Beta distribution; small values mix little. 0 for none.
-        outside: what is outside an image: "mirror", or "black".
+        outside: what is outside an image: "mirror" suits photographs, "edge" drawings on paper of any shade; or
+            "black".
 
     Raises:
         UsageError: a value is out of its range.
@@ -87,7 +90,7 @@ class Augment:
     color: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
-    outside: Literal["mirror", "black"] = "mirror"
+    outside: Literal["mirror", "edge", "black"] = "mirror"
 
     def __post_init__(self) -> None:
         for name, most in (("rotate", 180), ("contrast", 1), ("color", 1), ("erase", 1), ("mixup", math.inf)):
@@ -103,8 +106,8 @@ class Augment:
             )
         if self.crop < 0 or int(self.crop) != self.crop:
             raise UsageError(f"The augmentation's crop is {self.crop}, but must be a whole number of pixels from 0.")
-        if self.outside not in ("mirror", "black"):
-            raise UsageError(f'Outside of an image there cannot be "{self.outside}"; use "mirror" or "black".')
+        if self.outside not in OUTSIDE:
+            raise UsageError(f'Outside of an image there cannot be "{self.outside}"; use {" or ".join(OUTSIDE)}.')
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """The images, changed; all but mixup, which needs the targets too.
@@ -120,6 +123,8 @@ class Augment:
             DataError: these are no such images, or they are too small for the crop.
         """
         _check(images)
+        if not len(images):
+            return images
         if self.flip or self.crop:
             images = self._moved(images, generator)
         if self.rotate or self._zooms() != (1, 1):
@@ -178,8 +183,9 @@ class Augment:
                 f"{min(height, width)}."
             )
         shifts = _draw((2, count, 1), images, generator).mul(2 * self.crop + 1).long() - self.crop
-        rows, outside_rows = _mirrored(torch.arange(height, device=images.device) + shifts[0], height)
-        columns, outside_columns = _mirrored(torch.arange(width, device=images.device) + shifts[1], width)
+        mirror = self.outside == "mirror"
+        rows, outside_rows = _inside(torch.arange(height, device=images.device) + shifts[0], height, mirror)
+        columns, outside_columns = _inside(torch.arange(width, device=images.device) + shifts[1], width, mirror)
         if self.flip:
             flipped = _draw((count, 1), images, generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
@@ -202,8 +208,7 @@ class Augment:
         rows = [cosine, -sine * height / width, shift[0], sine * width / height, cosine, shift[1]]
         matrix = torch.stack(rows, 1).reshape(count, 2, 3)
         grid = affine_grid(matrix, list(images.shape), align_corners=False)
-        mode = "reflection" if self.outside == "mirror" else "zeros"
-        return grid_sample(images, grid, "bilinear", mode, align_corners=False)
+        return grid_sample(images, grid, "bilinear", OUTSIDE[self.outside], align_corners=False)
 
     def _tinted(self, images: Tensor, generator: Generator) -> Tensor:
         channels = images.shape[1]
@@ -249,7 +254,10 @@ def _around_one(amount: float, images: Tensor, channels: int, generator: Generat
     return 1 + amount * (2 * _draw((len(images), channels, 1, 1), images, generator) - 1)
 
 
-def _mirrored(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Places up to one size outside of 0 … size - 1 as places inside, with the edge as a mirror; which were outside."""
-    inside = torch.where(places < 0, -1 - places, torch.where(places >= size, 2 * size - 1 - places, places))
-    return inside, inside != places
+def _inside(places: Tensor, size: int, mirror: bool) -> tuple[Tensor, Tensor]:
+    """For places up to one size outside of 0 … size - 1, where in it their pixels come from; and which were outside."""
+    inside = places.clamp(0, size - 1)
+    outside = inside != places
+    if mirror:  # 2 e - p, with the mirror e half a pixel beyond the first or the last one
+        inside = torch.where(outside, 2 * inside + torch.where(places < 0, -1, 1) - places, places)
+    return inside, outside

@@ -98,8 +98,7 @@ def _packed(path: Path, header: Header, labels_in: Path | None) -> Packed:
     if shape[0] not in (1, 3) or min(shape) < 1:
         sizes = " × ".join(map(str, header.shape))
         raise DataError(f'"{path}" holds numbers of shape {sizes}, which are no images of one or three channels.')
-    promised = path.stat().st_size * (_DEFLATE if _is_gzip(path) else 1)
-    if header.bytes > promised:
+    if header.bytes > _most_bytes(path, header):
         raise DataError(
             f'"{path}" is truncated: its header promises {count:,} images of {shape[1]} × {shape[2]} pixels, but the '
             f"file has {path.stat().st_size:,} bytes. Get it again."
@@ -131,7 +130,7 @@ def _labels(path: Path) -> list[str]:
     assert header is not None
     if header.type.kind == "f":
         raise DataError(f'"{path}" holds labels of type {header.type.name}; they must be whole numbers.')
-    if header.bytes > path.stat().st_size * (_DEFLATE if _is_gzip(path) else 1):
+    if header.bytes > _most_bytes(path, header):
         raise DataError(f'"{path}" is truncated: its header promises {header.shape[0]:,} labels. Get it again.')
     values = np.empty(header.shape, header.type)
     with _opened(path) as file:
@@ -139,6 +138,12 @@ def _labels(path: Path) -> list[str]:
         _fill(file, values, path)
         _ends(file, path)
     return [str(value) for value in values.tolist()]
+
+
+def _most_bytes(path: Path, header: Header) -> int:
+    """How many bytes of numbers there can be in the file."""
+    size = path.stat().st_size
+    return size * _DEFLATE if _is_gzip(path) else size - header.begin
 
 
 def _fill(file: IO[bytes], values: NDArray, path: Path) -> None:

@@ -7,6 +7,7 @@ the result is the same kind of array, and a few words (facts, see `decode`) say 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import struct
 import warnings
@@ -26,7 +27,7 @@ __all__ = ["GRAY", "IMAGE_SUFFIXES", "Picture", "Unreadable", "bombs_refused", "
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .jfif .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .avif .tga".split()
 )
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's modes without color."""
 
@@ -65,12 +66,19 @@ class Picture:
     def opened(self) -> Image.Image:
         """Its header, read by Pillow."""
         if self.archive is None:
-            return Image.open(self.file, formats=FORMATS)
+            return Image.open(self.file, formats=_formats())
         info = self.archive.getinfo(self.member)
         # an image of the greatest size that is read has fewer bytes than this, and so do all that are no bombs
         if info.file_size > 4 * (Image.MAX_IMAGE_PIXELS or 1 << 28):
             raise Unreadable(f"it would take {info.file_size:,} bytes when it is unpacked")
-        return Image.open(io.BytesIO(self.archive.read(info)), formats=FORMATS)
+        return Image.open(io.BytesIO(self.archive.read(info)), formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those that this build of Pillow can open."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextlib.contextmanager

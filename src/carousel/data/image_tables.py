@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import CarouselError, DataError
 from .image_files import IMAGE_SUFFIXES, Picture
 from .splits import in_name, split_of
-from .stamps import read_stamps
+from .stamps import Stamps, read_stamps
 from .tables import LABELS, MISSING, TABLE_SUFFIXES, column, label_column, read_table, split_column
 
 __all__ = ["ImageTable", "labelled_paths", "names_images", "path_column", "read_image_tables"]
@@ -125,16 +125,16 @@ def read_image_tables(
         if own["group"] is not None:
             groups += _texts(table, own["group"], file, "group")
         if own["time"] is not None:
-            stamps = read_stamps(table, [own["time"]])
+            stamps = _stamps(table, own["time"])
             times.append(stamps.values)
             read.notes += stamps.notes
         named = {**own, "split": named["split"]}
+        read.columns = read.columns or {f"{what}_column": name for what, name in own.items()}
     if labels and len(labels) != len(read.names):
         raise DataError(f"Only some of the tables have the column {named['label']!r} of labels; it must be in all.")
     read.labels = labels or None
     read.groups = groups or None
     read.times = np.concatenate(times) if times else None
-    read.columns = {f"{what}_column": name for what, name in named.items()}
     return read
 
 
@@ -164,6 +164,19 @@ def _columns(table: Any, file: Path, named: dict[str, str | None], need_labels: 
             f"{', '.join(map(repr, table.columns[:20]))}."
         )
     return own
+
+
+def _stamps(table: Any, name: str) -> Stamps:
+    """The times of a column: dates, or else numbers, which are text in a CSV file."""
+    import polars as pl
+
+    try:
+        return read_stamps(table, [name])
+    except DataError:
+        numbers = table[name].cast(pl.Float64, strict=False)
+        if numbers.null_count():
+            raise
+        return read_stamps(numbers.to_frame(), [name])
 
 
 def _texts(table: Any, name: str, file: Path, what: str) -> list[str]:
