@@ -1,0 +1,208 @@
+"""`carousel train`, `resume`, `predict` and Python on images and tables, small but whole."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+import carousel
+from carousel.cli.main import main
+from carousel.errors import DataError, UsageError
+from carousel.training import Callback, Step, Trainer
+
+OPTIONS = ["--threads", "1", "--device", "cpu", "--batch", "8", "--evaluations", "3"]
+FEW: dict[str, Any] = {"threads": 1, "device": "cpu", "batch": 8, "evaluations": 2}
+NET = "conv 4 3 pad half, batchnorm, relu, pool 2, dense"
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    rng = np.random.default_rng(0)
+    for name in ("up", "down", "left"):
+        Path("lines", name).mkdir(parents=True)
+        for number in range(24):
+            pixels = rng.integers(0, 90, (8, 8), dtype=np.uint8)
+            place = rng.integers(1, 3)
+            if name == "left":
+                pixels[:, place] = 255
+            else:
+                pixels[place if name == "up" else 7 - place] = 255
+            Image.fromarray(pixels).save(f"lines/{name}/{number}.png")
+    draw = random.Random(0)
+    rows = []
+    for number in range(300):
+        age, city, income = draw.randint(18, 80), draw.choice(["Graz", "Linz", "Wien"]), draw.uniform(10, 90)
+        shown = "" if draw.random() < 0.1 else f"{income:.1f}"
+        owns = "yes" if age > 45 and city != "Wien" else "no"
+        rows.append(f"{number},{age},{city},{shown},{owns},{2 * age + (10 if city == 'Graz' else 0)}\n")
+    Path("people.csv").write_text("id,age,city,income,owns,score\n" + "".join(rows))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    def run(*arguments: str) -> tuple[int, str]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return code, " ".join((printed.err if code else printed.out).split())
+
+    return run
+
+
+def test_images_from_the_folder_to_the_answer(run: Callable[..., tuple[int, str]]) -> None:
+    options = [*OPTIONS, "--network", NET, "--learning-rate", "0.02", "--test", "0.2", "--steps", "80", "--out", "run"]
+    code, said = run("train", "lines", *options)
+    assert code == 0, said
+    assert "images: 3 classes, 72 images of 8 x 8, gray" in said
+    assert "layers with " in said
+    assert "carousel predict run" in said
+    trained = carousel.load("run")
+    assert trained.status["test_accuracy"] >= 0.8
+    assert trained.config["network"]["network"] == NET
+    page = Path("run/report.html").read_text()
+    for words in (
+        "Confusion on the test part",
+        "Balanced accuracy",
+        "data:image/png;base64,",
+        "1 x 8 x 8",
+        "lines · layers",
+    ):
+        assert words in page, words
+    (answer,) = trained.predict(["lines/left/3.png"])
+    assert answer["label"] == "left"
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    code, said = run("predict", "run", "lines/up/1.png", "lines/down", "--out", "answers.csv")
+    assert code == 0, said
+    rows = list(csv.DictReader(Path("answers.csv").read_text().splitlines()))
+    assert len(rows) == 25
+    assert {row["label"] for row in rows} <= {"up", "down", "left"}
+    code, said = run("predict", "run", "lines")
+    assert "Right: " in said
+    code, said = run("predict", "run", "--text", "hello")
+    assert (code, "--text means nothing" in said) == (2, True)
+
+
+class Stop(Callback):
+    def on_step(self, trainer: Trainer, step: Step) -> None:
+        if step.step == 17:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_augmented_images_resume_to_the_same_bits() -> None:
+    """Draws of flips, crops, erased parts and mixed pairs come from what the checkpoint holds."""
+    options = {**FEW, "network": NET, "flip": True, "crop": 1, "erase": 0.5, "mixup": 0.3, "steps": 30}
+    carousel.train("lines", out="whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        carousel.train("lines", out="cut", callbacks=[Stop()], **options)
+    carousel.resume("cut")
+    one, other = (torch.load(f"{name}/last.ckpt", weights_only=True)["network"] for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_rule_and_start_trains() -> None:
+    for rule, start in (("momentum", "he"), ("nesterov", "lsuv"), ("rmsprop", "xavier")):
+        options = {"optimizer": rule, "init": start, "learning_rate": 1e-3, "steps": 6, "network": NET}
+        trained = carousel.train("lines", out=f"{rule}", **FEW, **options)
+        assert trained.status["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"network": "resnet21"}, "There is no network 'resnet21'. Did you mean 'resnet"),
+        ({"network": "conv 4 9, dense"}, "conv"),
+        ({"mixup": 0.2, "class_weights": "balanced"}, "give one of the two"),
+        ({"cell": "lstm"}, "A cell means nothing for images"),
+        ({"hidden_size": 7}, "--hidden-size means nothing for images"),
+        ({"target": ("x",)}, "--target means nothing for images"),
+        ({"init": "magic"}, "magic"),
+        ({"size": 2, "network": "conv 4 5, dense"}, "conv"),
+    ],
+)
+def test_bad_requests_for_images(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises((UsageError, DataError)) as error:
+        carousel.train("lines", **{**FEW, "steps": 2, **options})
+    assert shown in str(error.value)
+    assert not Path("runs").exists()
+
+
+def test_tables_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]]) -> None:
+    options = [
+        *OPTIONS,
+        "--drop",
+        "score",
+        "--test",
+        "0.2",
+        "--steps",
+        "200",
+        "--learning-rate",
+        "0.005",
+        "--out",
+        "run",
+    ]
+    code, said = run("train", "people.csv", "--target", "owns", *options)
+    assert code == 0, said
+    assert "table: 300 rows of people.csv" in said
+    assert "'id'" in said  # a running number is left out, and it is said
+    trained = carousel.load("run")
+    assert trained.status["test_accuracy"] >= 0.9
+    assert trained.config["table"]["problem"] == "classify"
+    answers = trained.predict([{"age": 70, "city": "Graz", "income": None}, {"age": 70, "city": "Rom", "income": 3}])
+    assert answers[0]["label"] == "yes"
+    assert "'Rom'" in " ".join(trained.predictor.notes) or len(answers) == 2
+    code, said = run("predict", "run", "people.csv", "--out", "answers.csv")
+    assert "Right: " in said
+    assert pl.read_csv("answers.csv").columns == ["row", "label", "probability"]
+    Path("short.csv").write_text("age,income\n3,4\n")
+    code, said = run("predict", "run", "short.csv")
+    assert code != 0
+    assert "city" in said
+
+
+def test_numbers_are_told_in_their_units(run: Callable[..., tuple[int, str]]) -> None:
+    options = [*OPTIONS, "--drop", "owns", "--test", "0.2", "--steps", "400", "--learning-rate", "0.01", "--out", "run"]
+    code, said = run("train", "people.csv", "--target", "score", *options)
+    assert code == 0, said
+    trained = carousel.load("run")
+    assert trained.config["table"]["problem"] == "regress"
+    assert trained.status["test_r2"] > 0.95
+    assert trained.status["test_rmse"] < 8
+    (answer,) = trained.predict([{"age": 50, "city": "Graz", "income": 20.0}])
+    assert answer["value"] == pytest.approx(110, abs=12)
+    page = Path("run/report.html").read_text()
+    for words in ("Answers and truth on the test part", "mean of the training part", "Explained variance"):
+        assert words in page
+    code, said = run("predict", "run", "people.csv")
+    assert "Over 300 rows: RMSE " in said
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"target": ("nope",)}, "nope"),
+        ({"target": ("owns", "score")}, "a table has one target"),
+        ({"target": ("score",), "class_weights": "balanced"}, "--class-weights means nothing"),
+        ({"label_column": "owns"}, "--label-column means nothing for a table"),
+        ({"flip": True}, "--flip means nothing for a table"),
+        ({"network": "conv 3 3, dense", "target": ("owns",)}, "conv"),
+    ],
+)
+def test_bad_requests_for_tables(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises((UsageError, DataError)) as error:
+        carousel.train("people.csv", **{**FEW, "steps": 2, **options})
+    assert shown in str(error.value)
