@@ -172,7 +172,7 @@ class NetworkSettings:
 
     network: str | None = None
     """Images, table: a network's name, such as mlp, lenet5 or resnet20, or its layers in a line:
-    'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: a small ConvNet; table: two dense layers."""
+    'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: convnet; table: mlp."""
     init: str | None = None
     """Images, table: initial weights: zeros, small, gaussian, xavier, he, orthogonal or lsuv; PyTorch's own if not
     given."""
@@ -207,11 +207,11 @@ class TrainingSettings:
     steps: int | None = None
     """Number of updates, instead of --minutes."""
     epochs: float | None = None
-    """Passes over the training data, at most. If nothing is said of the time, labelled: 12; tagged: 10; series: 4, or
-    more for 1,000 updates; a text is read for as long as --minutes allows."""
+    """Passes over the training data, at most. If nothing is said of the time, labelled: 12; tagged: 10; series: 4;
+    images: 8; table: 20, or more for 1,000 updates; a text is read for as long as --minutes allows."""
     batch: int | None = None
-    """Text: parallel streams, as many positions are read side by side; others: sequences per update. If not given,
-    text: 16; labelled: 32; tagged: 16; series: 128."""
+    """Text: parallel streams, as many positions are read side by side; others: examples per update. If not given,
+    text: 16; labelled: 32; tagged: 16; series: 128; images: 64; table: 64."""
     window: int | None = None
     """Text, k1: tokens between two updates; series: past steps that are read. If not given, text: 64; series: four
     seasons (two of more than 48 steps) or two horizons, 336 at most."""
@@ -221,7 +221,7 @@ class TrainingSettings:
     """Update rule; sgd with --momentum keeps the rate out of the velocity, momentum has it inside."""
     learning_rate: float | None = None
     """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
-    series: 0.002."""
+    series: 0.002; images: 0.002; table: 0.002."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
     momentum: float | None = None

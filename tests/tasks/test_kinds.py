@@ -53,7 +53,7 @@ def test_help_names_what_a_kind_takes_by_default() -> None:
 def test_resolved_settings_hold_no_default_of_the_kind(kind: str) -> None:
     settings = KINDS[kind].resolved(Settings(), ())
     assert all(settings.value(name) is not None for name in KINDS[kind].defaults)
-    assert KINDS[kind].resolved(Settings.of(hidden_size=7, steps=3), ()).network.hidden_size == 7
+    assert KINDS[kind].resolved(Settings.of(batch=7, steps=3), ()).training.batch == 7
     assert Settings.from_dict(settings.to_dict()) == settings
     assert set(settings.to_dict()) == {"data", "network", "training"} | ({kind} & set(GROUPS))
 

@@ -302,7 +302,7 @@ TABLE = Kind(
     verb="predict",
     recurrent=False,
     defaults={
-        "network": "dense 128, relu, dropout 0.1, dense 128, relu, dropout 0.1, dense",
+        "network": "mlp",
         "batch": 64,
         "learning_rate": 2e-3,
     },
