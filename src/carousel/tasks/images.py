@@ -115,7 +115,8 @@ class ImageData:
             )
         mean, deviation = _moments(read, parts["train"])
         columns = {name: column for name, column in read.columns.items() if column is not None}
-        plan = Plan(tuple(read.pixels.shape), mean, deviation, names, dict(read.columns))
+        channels, height, width = read.pixels.shape
+        plan = Plan((channels, height, width), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced, unit="image")
         return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
@@ -151,7 +152,7 @@ class ImageData:
 def _moments(read: ImageSet, train: Rows) -> tuple[list[float], list[float]]:
     """Mean and deviation of each channel of the training images, from 0 to 1."""
     some = train[np.linspace(0, len(train) - 1, min(len(train), MOST_MEASURED)).round().astype(np.int64)]
-    sums, squares, count = 0.0, 0.0, 0
+    sums, squares, count = np.zeros(read.pixels.shape[0]), np.zeros(read.pixels.shape[0]), 0
     for begin in range(0, len(some), EVALUATION_BATCH):
         pixels = read.pixels.read(some[begin : begin + EVALUATION_BATCH]).astype(np.float64) / 255
         sums, squares = sums + pixels.sum((0, 2, 3)), squares + (pixels**2).sum((0, 2, 3))

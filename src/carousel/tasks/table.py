@@ -111,8 +111,9 @@ class TableTask(ExampleTask):
     repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
 
     def __init__(self, data: TableData, settings: Settings, cell: None = None):
-        targets, train = data.encoding.targets(data.read.frame), data.parts["train"]
+        train = data.parts["train"]
         if data.read.problem == "classify":
+            targets = data.encoding.targets(data.read.frame).astype(np.int64)
             balanced = settings.training.class_weights == "balanced"
             problem = Classify(data.encoding.classes, targets, train, balanced=balanced, unit=self.unit)
         elif settings.training.class_weights != "none":
@@ -173,7 +174,7 @@ class TableTask(ExampleTask):
         assert isinstance(network, TableNetwork)
         encoding = self.data.encoding
         rows = [("row", f"{self.data.numbers.shape[1]} numbers, {self.data.categories.shape[1]} categories")]
-        rows += [(category.name, f"{len(table.weight)} values as vectors of {table.weight.shape[1]}")
+        rows += [(category.name, f"{table.num_embeddings} values as vectors of {table.embedding_dim}")
                  for category, table in zip(encoding.categories, network.embeddings, strict=True)]  # fmt: skip
         rows += [(name, str(layer)) for name, layer in network.layers.named_children()]
         return {"vocabulary": None, "title": title(self.settings), "layers": rows}
