@@ -18,6 +18,7 @@ _HOMES = {
     "TruncatedBPTT": "training.tbptt",
     "cells": None,
     "classical": None,
+    "cross_validate": "cross_validation",
     "load": "api",
     "nn": None,
     "recipes": None,
@@ -33,6 +34,7 @@ __all__ = [
     "TruncatedBPTT",
     "cells",
     "classical",
+    "cross_validate",
     "load",
     "nn",
     "recipes",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .api import Run, load, resume, train
     from .cells.base import Cell
     from .cells.weights import weight
+    from .cross_validation import cross_validate
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
 

@@ -60,6 +60,8 @@ class DataSettings:
     stay in the same part."""
     split_column: str | None = None
     """Tables: the column that says train, dev or test; one of the name split is found."""
+    fold: str | None = None
+    """Hold out one of several equal parts as test: 2/5 is the second of five. `--folds 5` trains them all."""
     dev: float = 0.1
     """Share of the data that measures progress and is never trained on: of a text or series its end (of a text at
     most 200,000 tokens), of others drawn by --seed, unless files or a column say which."""
@@ -283,6 +285,7 @@ class Settings:
             if value not in choices:
                 shown = ", ".join(str(choice) for choice in choices if choice is not None)
                 raise UsageError(f"{option(name)} is {value!r}; it is one of {shown}.")
+        fold_of(self.data.fold)
         if self.data.dev + self.data.test >= 1:
             raise UsageError(f"--dev {self.data.dev} and --test {self.data.test} leave nothing to train on.")
         training = self.training
@@ -340,6 +343,20 @@ class Settings:
     def resolved(self, defaults: Mapping[str, Any] = types.MappingProxyType({}), **options: Any) -> Settings:
         """The same with some fields replaced, and with these defaults where nothing was given."""
         return self.changed(**{n: v for n, v in defaults.items() if self.value(n) is None}, **options)
+
+
+def fold_of(text: str | None) -> tuple[int, int] | None:
+    """Which fold of how many, from "2/5".
+
+    Raises:
+        UsageError: it is no such text.
+    """
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count) and int(count) >= 2):
+        raise UsageError(f"--fold is {text!r}; write 2/5 for the second of five.")
+    return int(number), int(count)
 
 
 def option(name: str) -> str:

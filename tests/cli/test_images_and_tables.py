@@ -206,3 +206,38 @@ def test_bad_requests_for_tables(options: dict[str, Any], shown: str) -> None:
     with pytest.raises((UsageError, DataError)) as error:
         carousel.train("people.csv", **{**FEW, "steps": 2, **options})
     assert shown in str(error.value)
+
+
+def test_every_example_is_tested_in_one_fold(run: Callable[..., tuple[int, str]]) -> None:
+    options = ["--target", "owns", "--drop", "score", *OPTIONS, "--steps", "10", "--no-doctor", "--out", "cv"]
+    code, said = run("train", "people.csv", *options, "--folds", "3")
+    assert code == 0, said
+    for words in ("Fold 3 of 3", "On the test part of each fold", "deviation", "balanced_accuracy"):
+        assert words in said
+    runs = [carousel.load(f"cv/fold-{number}") for number in (1, 2, 3)]
+    sizes = [one.config["corpus"]["rows"] for one in runs]
+    assert sum(size["test"] for size in sizes) == 300
+    assert all(96 <= size["test"] <= 104 and 18 <= size["dev"] <= 22 for size in sizes)  # equal rows stay together
+    assert [one.config["data"]["fold"] for one in runs] == ["1/3", "2/3", "3/3"]
+    finished = [one.status for one in runs]
+    code, said = run("train", "people.csv", *options, "--folds", "3")  # nothing is left to do
+    assert code == 0, said
+    assert [one.status for one in runs] == finished
+    code, said = run("train", "people.csv", *options, "--folds", "4")
+    assert (code, "cv holds something else" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"fold": "6/5"}, "--fold is '6/5'"),
+        ({"fold": "1/5", "test": 0.1}, "leave out --test"),
+        ({"fold": "1/400"}, "400"),
+    ],
+)
+def test_folds_that_can_not_be(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises((UsageError, DataError)) as error:
+        carousel.train("people.csv", target=("owns",), **{**FEW, "steps": 2, **options})
+    assert shown in str(error.value)
+    with pytest.raises(UsageError, match="two folds or more"):
+        carousel.cross_validate("people.csv", 1)

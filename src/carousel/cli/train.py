@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
-from typing import Annotated
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -20,6 +23,9 @@ from ..settings import (
     TrainingSettings,
 )
 from .parse import On, parse
+
+if TYPE_CHECKING:
+    from ..training import Callback
 
 __all__ = ["run"]
 
@@ -40,6 +46,7 @@ def _train(
     network: NetworkSettings = NetworkSettings(),
     training: TrainingSettings = TrainingSettings(),
     out: str | None = None,
+    folds: int | None = None,
     doctor: On = True,
     fix: bool = False,
 ) -> None:
@@ -58,6 +65,7 @@ def _train(
         network: What is trained.
         training: How it is trained.
         out: Run folder to make; by default a new one under runs/.
+        folds: Cross-validation: train so many times, each time with another part of the data as test part.
         doctor: Nobody watches the run and says what is wrong with it.
         fix: Where the doctor finds a fault that a setting repairs (learning rate, clipping), begin anew with that
             setting, at most three times.
@@ -74,9 +82,31 @@ def _train(
     settings = Settings(reading, labelled, tagged, series, images, table, network, training)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
+    if folds is not None:
+        _cross_validate(data, folds, settings, out, doctor=doctor, fix=fix)
+        return
     with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:
         finished = train(data, settings=settings, out=out, callbacks=callbacks)
     progress.close(finished)
+
+
+def _cross_validate(
+    data: tuple[str, ...], folds: int, settings: Settings, out: str | None, *, doctor: bool, fix: bool
+) -> None:
+    from ..cross_validation import cross_validate
+    from .progress import Progress
+    from .run_doctor import watching
+
+    numbers = itertools.count(1)
+
+    @contextlib.contextmanager
+    def watched() -> Iterator[Sequence[Callback]]:
+        print(f"Fold {next(numbers)} of {folds}")
+        with Progress() as progress, watching(progress, doctor=doctor, fix=fix) as callbacks:
+            yield callbacks
+
+    found = cross_validate(data, folds, out=out, watched=watched, settings=settings)
+    print(f"\nOn the test part of each fold:\n\n{found.table()}\n\nThe runs are in {found.path}.")
 
 
 def _literal(value: object) -> object:

@@ -144,7 +144,11 @@ def _scatter(panel: Mapping[str, Any]) -> str:
             axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
         ax.grid(axis="y")
 
-    told = f"{len(points[0])} points, correlation {np.corrcoef(points[0], points[1])[0, 1]:.3f}." if len(points[0]) > 2 else ""
+    told = (
+        f"{len(points[0])} points, correlation {np.corrcoef(points[0], points[1])[0, 1]:.3f}."
+        if len(points[0]) > 2
+        else ""
+    )
     return figure(draw_chart("scatter", "", f"{_title(panel)} {told}", [], draw, Canvas(380, 320, 12, 100, 5)))
 
 

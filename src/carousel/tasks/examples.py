@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..data.splits import by_group, by_time, draw
-from ..settings import Settings
+from ..data.splits import by_group, by_time, draw, folds
+from ..errors import UsageError
+from ..settings import Settings, fold_of
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Metric
 from .repairs import COMMON, Repair
@@ -50,6 +51,9 @@ def divided(
         times: (examples,) dev and test are the last.
     """
     data, part = settings.data, np.array([split or "train" for split in said])
+    fold = fold_of(data.fold)
+    if fold is not None:
+        _hold_out(part, fold, settings, classes, equal, groups, times)
     for split, share in (("test", data.test), ("dev", data.dev)):
         if (part == split).any() or not share:
             continue
@@ -63,6 +67,29 @@ def divided(
             held = draw(classes, range(len(part)) if equal is None else equal, rest, share, seed)
         part[held] = split
     return {split: np.flatnonzero(part == split) for split in SPLITS}
+
+
+def _hold_out(
+    part: NDArray[np.str_],
+    fold: tuple[int, int],
+    settings: Settings,
+    classes: NDArray[Any],
+    equal: Sequence[Any] | None,
+    groups: Sequence[Any] | None,
+    times: NDArray[Any] | None,
+) -> None:
+    """Make one fold of all that is no test part the test part; what files call test stays out of every part."""
+    if times is not None:
+        raise UsageError(
+            "--time-column puts the last rows aside, and folds are drawn from all; leave out one of the two."
+        )
+    if settings.data.test:
+        raise UsageError("With folds, each fold is the test part once; leave out --test.")
+    rows = np.flatnonzero(part != "test")
+    some = [None if of is None else [of[row] for row in rows.tolist()] for of in (groups, equal)]
+    numbers = folds(classes[rows], fold[1], settings.training.seed, groups=some[0], equal=some[1])
+    part[:] = ""
+    part[rows] = np.where(numbers == fold[0] - 1, "test", "train")
 
 
 class Problem(Protocol):

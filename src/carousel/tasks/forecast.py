@@ -393,6 +393,7 @@ SERIES = Kind(
         "min_count",
         "words",
         "split_column",
+        "fold",
         "label_column",
         *LAYERED,
         "class_weights",

@@ -281,6 +281,15 @@ TEXT = Kind(
         "window": 64,
         "learning_rate": 6e-3,
     },
-    without=("split_column", "label_column", "target", "time_column", "group_column", "class_weights", *LAYERED),
+    without=(
+        "split_column",
+        "fold",
+        "label_column",
+        "target",
+        "time_column",
+        "group_column",
+        "class_weights",
+        *LAYERED,
+    ),
     shows=_writes,
 )
