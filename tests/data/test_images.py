@@ -111,6 +111,8 @@ def test_labels_that_look_the_same_are_the_same() -> None:
 def test_no_labels_no_images_one_class() -> None:
     birds("flat")
     refused(r"3 images lie in no folders.*Make a folder for each class", "flat")
+    Path("b.tar.gz").write_bytes(b"\x1f\x8b")
+    refused('"b.tar.gz" is packed. Unpack it', "b.tar.gz")
     birds("one/wren")
     refused(r"All 3 images are of the class 'wren': there is nothing to tell apart", "one")
     Path("empty").mkdir()
@@ -218,6 +220,7 @@ def test_unreadable_images_stop_or_are_skipped() -> None:
 def test_sizes() -> None:
     birds("same/wren", "same/finch")
     assert read_images(["same"]).pixels.shape == (3, 6, 8)
+    assert read_images(["same"], size=[4, 5]).pixels.shape == (3, 4, 5)  # as a file of settings has it
     assert read_images(["same"], size=5).pixels.shape == (3, 5, 5)
     read = read_images(["same"], size=(4, 10), channels=1)
     assert read.pixels.shape == (1, 4, 10)

@@ -124,7 +124,7 @@ def decode(picture: Picture, size: tuple[int, int], channels: int) -> tuple[NDAr
     facts: list[str] = []
     with _explained(picture), picture.opened() as image:
         facts.append(f"mode {image.mode}")
-        if image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and getattr(image, "n_frames", 1) > 1:
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # a MPO's others are for depth, or small
             facts.append("pages")
         # JPEG can be decoded at a half, a quarter or an eighth of its size: to twice of what is needed
         image.draft(None, (2 * max(size), 2 * max(size)))

@@ -28,6 +28,7 @@ __all__ = ["Found", "Layout", "Look", "Source", "find", "forced_look", "look_at"
 
 Layout = Literal["folders", "table", "idx", "cifar"]
 
+ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 LOOKED_AT = 100
 """Files of those that are named one by one that are opened to see what they are."""
 PROBED = 1000
@@ -108,6 +109,8 @@ def forced_look(paths: Sequence[Path]) -> Look:
     for path in paths:
         if path.is_file() and is_pickle(path):
             raise DataError(pickle_refused(path))
+        if path.suffix.lower() in ARCHIVES and path.is_file() and not is_archive(path):
+            raise DataError(f'"{path}" is packed. Unpack it, and give the folder that comes out.')
     return Look("folders", "")
 
 
