@@ -110,7 +110,7 @@ def test_labels_that_look_the_same_are_the_same() -> None:
 
 def test_no_labels_no_images_one_class() -> None:
     birds("flat")
-    refused(r"3 images lie in no folders.*Make a folder for each class", "flat")
+    refused(r"Nothing says what is on the 3 images: no folder does. Make a folder for each class", "flat")
     Path("b.tar.gz").write_bytes(b"\x1f\x8b")
     refused('"b.tar.gz" is packed. Unpack it', "b.tar.gz")
     birds("one/wren")
@@ -134,7 +134,8 @@ def test_what_is_not_images() -> None:
         Path(f"code/{number}.py").write_text("pass")
     picture("code/logo.png")
     Path("t.csv").write_text("text,label\nhello,a\nyou,b\n")
-    for source in ("code", "t.csv", "nothing", "python-stdlib"):
+    Path("web.csv").write_text("image,label\nhttp://a.org/b.png,a\nhttp://a.org/c.png,b\n")
+    for source in ("code", "t.csv", "web.csv", "nothing", "python-stdlib", "x" * 5000, "~nobody/x", "\0"):
         assert looks_like_images([source]) is None
 
 

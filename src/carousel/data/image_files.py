@@ -175,7 +175,7 @@ def _reason(picture: Picture, error: Exception) -> str:
         return "it is a folder"
     if "truncated" in str(error) or isinstance(error, EOFError):
         return "it is truncated"
-    return f"it is damaged ({(str(error) or type(error).__name__).splitlines()[0].rstrip('.')})"
+    return f"it is damaged ({(str(error) or type(error).__name__).splitlines()[0][:80].rstrip('.')})"
 
 
 def _orientation(image: Image.Image) -> int:

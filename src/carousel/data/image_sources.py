@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections import Counter
@@ -50,8 +51,11 @@ def paths_of(sources: Sequence[PathLike]) -> list[Path]:
     """Folders as they are, and the files of all other sources."""
     paths: list[Path] = []
     for source in sources:
-        path = Path(source).expanduser() if str(source).startswith("~") else Path(source)
-        paths += [path] if str(source) and path.is_dir() else [file for file, _ in find_files([source])]
+        expanded = os.path.expanduser(source)  # noqa: PTH111 (leaves the name of no user as it is)
+        if os.path.isdir(expanded):  # noqa: PTH112 (False whatever is wrong with the name)
+            paths.append(Path(expanded))
+        else:
+            paths += [file for file, _ in find_files([source])]
     if not paths:
         raise UsageError("The list of images is empty: give at least one file or folder.")
     return list(dict.fromkeys(paths))
@@ -79,8 +83,12 @@ def look_at(paths: Sequence[Path]) -> Look | None:
 def _tables(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Tables that name images: those that were given, or those in the only folder that plainly have labels too."""
     if len(paths) == 1 and paths[0].is_dir():
-        inside = sorted(path for path in paths[0].iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
-        return tuple(path for path in inside[:20] if path.is_file() and labelled_paths(path))
+        try:
+            with os.scandir(paths[0]) as entries:
+                inside = sorted(entry.path for entry in entries if Path(entry.name).suffix.lower() in TABLE_SUFFIXES)
+        except OSError:  # said when it is read
+            return ()
+        return tuple(path for path in map(Path, inside[:20]) if path.is_file() and labelled_paths(path))
     given = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
     return tuple(given) if given and len(given) == len(paths) and names_images(given[0]) is not None else ()
 

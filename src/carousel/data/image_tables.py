@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,30 +55,34 @@ def path_column(table: Any, but: Sequence[str | None] = ()) -> str | None:
 
 
 def names_images(path: Path) -> str | None:
-    """The column of a table that names image files, by its first rows; None if there is none, or it is no table."""
-    head = _head(path)
-    return None if head is None else path_column(head)
+    """The column of a table that names image files which are there, by its first rows; None if it has none."""
+    return _glance(path)[1]
 
 
 def labelled_paths(path: Path) -> bool:
     """Whether a table names image files and plainly has labels: one other column, or one with a usual name."""
-    head = _head(path)
-    name = None if head is None else path_column(head)
+    head, name = _glance(path)
     if head is None or name is None:
         return False
     return head.width == 2 or any(other.lower() in LABELS for other in head.columns if other != name)
 
 
-def _head(path: Path) -> Any:
-    """The first rows of a table, whatever its encoding; None if it is no table."""
+def _glance(path: Path) -> tuple[Any, str | None]:
+    """The first rows of a table, whatever its encoding, and the column that names image files; None if it has none."""
     if path.suffix.lower() not in TABLE_SUFFIXES:
-        return None
+        return None, None
     for encoding in ("utf-8", "latin-1"):  # in the latter every byte is a character
         try:
-            return read_table(path, encoding, rows=200)
+            head = read_table(path, encoding, rows=200)
         except CarouselError:
             continue
-    return None
+        name = path_column(head)
+        if name is None:
+            return head, None
+        paths = [text.strip().replace("\\", "/") for text in head[name].drop_nulls().head(20).to_list()]
+        base = _base(path, paths, [])
+        return head, name if any((base / text).exists() for text in paths) else None
+    return None, None
 
 
 def read_image_tables(
@@ -196,7 +201,8 @@ def _base(file: Path, paths: Sequence[str], notes: list[str]) -> Path:
     folder = file.parent
     if (folder / paths[0]).exists():
         return folder
-    inside = sorted(path.name for path in folder.iterdir() if path.is_dir() and (path / paths[0]).is_file())
+    with os.scandir(folder) as entries:
+        inside = sorted(entry.name for entry in entries if entry.is_dir() and Path(entry.path, paths[0]).is_file())
     if not inside:
         return folder
     notes.append(f'The paths in "{file.name}" are taken as relative to the folder "{inside[0]}" beside it.')

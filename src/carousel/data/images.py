@@ -306,7 +306,6 @@ def _unlabelled(look: Look, found: Found) -> str:
         )
     count = len(found.names)
     return (
-        f"{f'The {count:,} images lie' if count > 1 else 'The image lies'} in no folders, so it is unknown what "
-        f"{'they show' if count > 1 else 'it shows'}. Make a folder for each "
-        "class and move the images there, or give a table with a column of paths and a column of labels."
+        f"Nothing says what is on the {f'{count:,} images' if count > 1 else 'image'}: no folder does. Make a folder for "
+        "each class and move the images there, or give a table with a column of paths and one of labels."
     )
