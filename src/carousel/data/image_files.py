@@ -199,8 +199,7 @@ def _eight_bits(image: Image.Image, facts: list[str]) -> Image.Image:
         raise Unreadable("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        least = layer.getextrema()[3]
-        if isinstance(least, tuple) and least[0] < 255:
+        if layer.getchannel("A").getextrema() != (255, 255):
             facts.append("transparent")
             paper = Image.new("RGBA", layer.size, "white")
             paper.alpha_composite(layer)

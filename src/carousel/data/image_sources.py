@@ -256,7 +256,7 @@ def _from_folders(paths: Sequence[Path], training: bool) -> Found:
     rows: Sequence[int] = arranged.rows if training and arranged.rows else range(len(walked.images))
     labelled = len(arranged.rows) == len(rows)
     labels = arranged.labels if labelled else None
-    splits = arranged.splits if labelled else [None] * len(rows)
+    splits: list[str | None] = arranged.splits if labelled else [None] * len(rows)
     images = [walked.images[row] for row in rows]
     if training and walked.others:
         count = walked.others.total()

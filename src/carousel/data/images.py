@@ -305,7 +305,5 @@ def _unlabelled(look: Look, found: Found) -> str:
             "(train-images-idx3-ubyte, train-labels-idx1-ubyte)."
         )
     count = len(found.names)
-    return (
-        f"Nothing says what is on the {f'{count:,} images' if count > 1 else 'image'}: no folder does. Make a folder for "
-        "each class and move the images there, or give a table with a column of paths and one of labels."
-    )
+    images = "image" if count == 1 else f"{count:,} images"
+    return f"Nothing says what is on the {images}: no folder does. Make a folder for each class and move the images there, or give a table with a column of paths and one of labels."
