@@ -379,6 +379,7 @@ def test_large_sets_lie_in_the_cache(monkeypatch: pytest.MonkeyPatch, cache: Pat
     in_memory = read_images(["b"], unreadable="skip")
     assert not cache.exists()
     monkeypatch.setattr(pixels_file, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(pixels_file, "workers", lambda: 4)
     calls: list[tuple[int, int]] = []
     first = read_images(["b"], unreadable="skip", progress=lambda done, count: calls.append((done, count)))
     assert isinstance(first.pixels.array.base, np.memmap) or isinstance(first.pixels.array, np.memmap)
