@@ -19,7 +19,7 @@ from .cifar import cifar_labels, is_pickle, pickle_refused, read_cifar
 from .idx import idx_header, read_idx
 from .image_files import GRAY, IMAGE_SUFFIXES, Picture, Unreadable, probe
 from .image_folders import arrange, glance, is_archive, walk
-from .image_tables import labelled_paths, names_images, read_image_tables
+from .image_tables import COLUMNS, labelled_paths, names_images, read_image_tables
 from .packed_images import Packed, packed_blocks
 from .pixels import Block, decode_all, in_threads
 from .tables import TABLE_SUFFIXES
@@ -217,6 +217,19 @@ class Found:
 def find(
     look: Look, paths: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool = True
 ) -> Found:
+    """Everything about the images but their pixels, which are not read yet.
+
+    Args:
+        look: what the files look like.
+        paths: what the user gave.
+        columns: options that name columns of a table, and what was given for them.
+        encoding: of tables.
+        training: labels are needed, and images without one left out; otherwise, labels are taken where all have one.
+
+    Raises:
+        UsageError: a column is named, but there is no table.
+        DataError: there are no images, or what stands beside them is not as it should be.
+    """
     if look.layout == "table":
         return _from_tables(look.tables, columns, encoding, training)
     for option, value in columns.items():
@@ -231,11 +244,8 @@ def find(
 
 
 def _from_tables(tables: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool) -> Found:
-    named = {option.replace("_column", "_named"): name for option, name in columns.items()}
-    read = read_image_tables(
-        tables, encoding=encoding, need_labels=training,
-        **{f"{what}_named": named.get(f"{what}_named") for what in ("path", "label", "split", "group", "time")},
-    )  # fmt: skip
+    named = {what: columns.get(f"{what}_column") for what in COLUMNS}
+    read = read_image_tables(tables, named, encoding=encoding, need_labels=training)
     shown = tables[0].name if len(tables) == 1 else f"{len(tables)} tables"
     where = f"{shown}, files in column {read.columns['path_column']!r}, label in {read.columns['label_column']!r}"
     if read.columns["split_column"] is not None:

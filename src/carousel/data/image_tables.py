@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,24 @@ from .splits import in_name, split_of
 from .stamps import Stamps, read_stamps
 from .tables import LABELS, MISSING, TABLE_SUFFIXES, column, label_column, read_table, split_column
 
-__all__ = ["ImageTable", "labelled_paths", "names_images", "path_column", "read_image_tables"]
+__all__ = ["COLUMNS", "ImageTable", "labelled_paths", "names_images", "path_column", "read_image_tables"]
 
 PATHS = "path file filename file_name filepath file_path image image_path img img_path picture photo".split()
 """What people call the column, most usual first."""
+COLUMNS = ("path", "label", "split", "group", "time")
 
 
 @dataclass
 class ImageTable:
-    """The rows of all tables, one after the other."""
+    """The rows of all tables, one after the other.
+
+    Attributes:
+        pictures: the file of each.
+        names: its path as it stands in the table.
+        labels, splits, groups, times: of each, None where no column says it; a split also where the table's name does.
+        columns: which column each of these is, under the names of the options.
+        notes: sentences that the user should read.
+    """
 
     pictures: list[Picture] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -86,22 +95,14 @@ def _glance(path: Path) -> tuple[Any, str | None]:
 
 
 def read_image_tables(
-    files: Sequence[Path],
-    *,
-    path_named: str | None,
-    label_named: str | None,
-    split_named: str | None,
-    group_named: str | None,
-    time_named: str | None,
-    encoding: str,
-    need_labels: bool = True,
+    files: Sequence[Path], named: Mapping[str, str | None], *, encoding: str, need_labels: bool = True
 ) -> ImageTable:
     """The rows of tables with a column of paths, relative to the table, and a column of labels.
 
     Args:
         files: CSV, TSV or Parquet.
-        path_named, label_named, split_named: these columns; found where None.
-        group_named, time_named: these columns; none where None.
+        named: the columns "path", "label" and "split", which are found where they are not named, and "group" and
+            "time", of which there are none then.
         encoding: of the tables.
         need_labels: there must be a column of labels.
 
@@ -112,7 +113,7 @@ def read_image_tables(
     labels: list[str] = []
     groups: list[str] = []
     times: list[NDArray[Any]] = []
-    named = {"path": path_named, "label": label_named, "split": split_named, "group": group_named, "time": time_named}
+    named = {what: named.get(what) for what in COLUMNS}
     for file in files:
         table = read_table(file, encoding)
         own = _columns(table, file, named, need_labels)
@@ -121,7 +122,7 @@ def read_image_tables(
         base = _base(file, paths, read.notes)
         read.pictures += [Picture(base / text) for text in paths]
         read.names += paths
-        if own["label"] is not None and (need_labels or own["label"] in table.columns):
+        if own["label"] is not None:
             labels += _texts(table, own["label"], file, "label")
         if own["split"] is None:
             read.splits += [in_name(file.name)] * table.height

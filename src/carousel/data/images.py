@@ -307,6 +307,6 @@ def _unlabelled(look: Look, found: Found) -> str:
     count = len(found.names)
     images = "image" if count == 1 else f"{count:,} images"
     return (
-        f"Nothing says what is on the {images}: no folder does. Make a folder for each class and move the images there, "
-        "or give a table with a column of paths and one of labels."
+        f"Nothing says what is on the {images}: no folder does. Make a folder for each class and move the images "
+        "there, or give a table with a column of paths and one of labels."
     )
