@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
@@ -185,6 +186,31 @@ def test_damage_is_named(tmp_path: Path) -> None:
     refused("no such file", Picture(tmp_path / "nothing.png"))
     (tmp_path / "folder.png").mkdir()
     refused("it is a folder", Picture(tmp_path / "folder.png"))
+
+
+ENCODED = {}
+"""An image in each format."""
+for _format in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "TGA"):
+    _buffer = io.BytesIO()
+    Image.fromarray(noise(9, 12)).save(_buffer, _format)
+    ENCODED[_format] = _buffer.getvalue()
+
+
+@given(st.sampled_from(sorted(ENCODED)), st.randoms(use_true_random=False))
+def test_any_damage_gives_an_image_or_a_reason(tmp_path_factory, kind: str, random) -> None:
+    content = bytearray(ENCODED[kind])
+    for _ in range(random.randrange(1, 8)):
+        content[random.randrange(len(content))] = random.randrange(256)
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content[: random.choice([len(content), random.randrange(len(content))])])
+    found, reason = None, ""
+    with bombs_refused():
+        try:
+            found, _ = decode(Picture(path), (5, 4), 3)
+        except Unreadable as error:
+            reason = str(error)
+    assert reason.startswith("it ") if found is None else (found.shape, found.dtype) == ((3, 5, 4), np.uint8)
+    assert "\n" not in reason
 
 
 def png_of(width: int, height: int) -> bytes:

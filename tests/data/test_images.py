@@ -110,7 +110,9 @@ def test_labels_that_look_the_same_are_the_same() -> None:
 
 def test_no_labels_no_images_one_class() -> None:
     birds("flat")
-    refused(r"3 images lie in no folders.*Make a folder for each class", "flat")
+    refused(r"Nothing says what is on the 3 images: no folder does. Make a folder for each class", "flat")
+    Path("b.tar.gz").write_bytes(b"\x1f\x8b")
+    refused('"b.tar.gz" is packed. Unpack it', "b.tar.gz")
     birds("one/wren")
     refused(r"All 3 images are of the class 'wren': there is nothing to tell apart", "one")
     Path("empty").mkdir()
@@ -132,7 +134,8 @@ def test_what_is_not_images() -> None:
         Path(f"code/{number}.py").write_text("pass")
     picture("code/logo.png")
     Path("t.csv").write_text("text,label\nhello,a\nyou,b\n")
-    for source in ("code", "t.csv", "nothing", "python-stdlib"):
+    Path("web.csv").write_text("image,label\nhttp://a.org/b.png,a\nhttp://a.org/c.png,b\n")
+    for source in ("code", "t.csv", "web.csv", "nothing", "python-stdlib", "x" * 5000, "~nobody/x", "\0"):
         assert looks_like_images([source]) is None
 
 
@@ -140,6 +143,7 @@ def test_links() -> None:
     birds("b/wren", "b/finch")
     secret = picture("elsewhere/secret.png")
     Path("b/wren/inside.png").symlink_to(Path("0.png"))
+    Path("b/readme").symlink_to("/etc/hostname")  # no image, so it does not matter where it leads
     read = read_images(["b"])
     assert len(read.labels) == 7
     Path("b/wren/x.png").symlink_to(Path("elsewhere/secret.png").absolute())
@@ -218,6 +222,7 @@ def test_unreadable_images_stop_or_are_skipped() -> None:
 def test_sizes() -> None:
     birds("same/wren", "same/finch")
     assert read_images(["same"]).pixels.shape == (3, 6, 8)
+    assert read_images(["same"], size=[4, 5]).pixels.shape == (3, 4, 5)  # as a file of settings has it
     assert read_images(["same"], size=5).pixels.shape == (3, 5, 5)
     read = read_images(["same"], size=(4, 10), channels=1)
     assert read.pixels.shape == (1, 4, 10)
@@ -375,6 +380,7 @@ def test_large_sets_lie_in_the_cache(monkeypatch: pytest.MonkeyPatch, cache: Pat
     in_memory = read_images(["b"], unreadable="skip")
     assert not cache.exists()
     monkeypatch.setattr(pixels_file, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(pixels_file, "workers", lambda: 4)
     calls: list[tuple[int, int]] = []
     first = read_images(["b"], unreadable="skip", progress=lambda done, count: calls.append((done, count)))
     assert isinstance(first.pixels.array.base, np.memmap) or isinstance(first.pixels.array, np.memmap)

@@ -172,7 +172,10 @@ class Augment:
         )
 
     def _zooms(self) -> tuple[float, float]:
-        return self.scale if isinstance(self.scale, tuple) else (1 - self.scale, 1 + self.scale)
+        if isinstance(self.scale, int | float):
+            return 1 - self.scale, 1 + self.scale
+        low, high = self.scale
+        return low, high
 
     def _moved(self, images: Tensor, generator: Generator) -> Tensor:
         """Flips and shifts: one copy of every pixel, by the row and the column that it comes from."""
@@ -182,7 +185,9 @@ class Augment:
                 f"The images are {height} × {width} pixels, too small for a crop of {self.crop}; use at most "
                 f"{min(height, width)}."
             )
-        shifts = _draw((2, count, 1), images, generator).mul(2 * self.crop + 1).long() - self.crop
+        shifts = torch.randint(
+            -self.crop, self.crop + 1, (2, count, 1), generator=generator, device=generator.device
+        ).to(images.device)
         mirror = self.outside == "mirror"
         rows, outside_rows = _inside(torch.arange(height, device=images.device) + shifts[0], height, mirror)
         columns, outside_columns = _inside(torch.arange(width, device=images.device) + shifts[1], width, mirror)
@@ -207,7 +212,7 @@ class Augment:
         # grid_sample measures x in half widths and y in half heights, downward
         rows = [cosine, -sine * height / width, shift[0], sine * width / height, cosine, shift[1]]
         matrix = torch.stack(rows, 1).reshape(count, 2, 3)
-        grid = affine_grid(matrix, list(images.shape), align_corners=False)
+        grid = affine_grid(matrix.to(images), list(images.shape), align_corners=False)
         return grid_sample(images, grid, "bilinear", OUTSIDE[self.outside], align_corners=False)
 
     def _tinted(self, images: Tensor, generator: Generator) -> Tensor:
@@ -233,7 +238,7 @@ class Augment:
         inside = ((y >= top) & (y < top + tall) & (chance < self.erase))[:, :, None] & (
             (x >= left) & (x < left + wide)
         )[:, None, :]
-        return torch.where(inside[:, None], _draw(tuple(images.shape), images, generator), images)
+        return torch.where(inside[:, None], _draw(tuple(images.shape), images, generator).to(images), images)
 
 
 def _check(images: Tensor) -> None:
@@ -244,14 +249,14 @@ def _check(images: Tensor) -> None:
         )
 
 
-def _draw(shape: tuple[int, ...], like: Tensor, generator: Generator) -> Tensor:
-    """Uniform in [0, 1), drawn as float32 whatever the images are, so that all types see the same changes."""
-    return torch.rand(shape, generator=generator, device=generator.device).to(like)
+def _draw(shape: tuple[int, ...], images: Tensor, generator: Generator) -> Tensor:
+    """Uniform in [0, 1), float32 whatever the images are, so that all types see the same changes; on their device."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(images.device)
 
 
 def _around_one(amount: float, images: Tensor, channels: int, generator: Generator) -> Tensor:
     """Factors for each image, uniform in [1 - amount, 1 + amount]: (n, channels, 1, 1)."""
-    return 1 + amount * (2 * _draw((len(images), channels, 1, 1), images, generator) - 1)
+    return (1 + amount * (2 * _draw((len(images), channels, 1, 1), images, generator) - 1)).to(images)
 
 
 def _inside(places: Tensor, size: int, mirror: bool) -> tuple[Tensor, Tensor]:

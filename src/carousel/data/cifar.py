@@ -22,7 +22,7 @@ __all__ = ["CIFAR10", "cifar_labels", "is_pickle", "pickle_refused", "read_cifar
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CIFAR10: Sequence[str] = "airplane automobile bird cat deer dog frog horse ship truck".split()
 """The classes of CIFAR-10 in their order."""
 NAMES = {1: "batches.meta.txt", 2: "fine_label_names.txt"}
 """Where the names of the classes stand, by how many labels a record has."""
@@ -54,7 +54,7 @@ def read_cifar(files: Sequence[Path]) -> tuple[list[Packed], list[str]]:
     parts, notes = [], []
     for path, labels in kinds.items():
         named = path.parent / NAMES[labels]
-        names = _names(named)
+        names: Sequence[str] = _names(named)
         files_of = [path, named] if names else [path]
         if not names and labels == 1:
             names = CIFAR10
@@ -91,7 +91,7 @@ def pickle_refused(path: Path) -> str:
     )
 
 
-def _packed(path: Path, labels: int, names: list[str], files: list[Path]) -> Packed:
+def _packed(path: Path, labels: int, names: Sequence[str], files: list[Path]) -> Packed:
     records = np.memmap(path, np.uint8, mode="r").reshape(-1, labels + PIXELS)
     numbers = np.array(records[:, labels - 1])
     wrong = np.flatnonzero(numbers > min(LARGEST[labels][-1], (len(names) or 256) - 1))

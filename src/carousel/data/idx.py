@@ -149,7 +149,7 @@ def _most_bytes(path: Path, header: Header) -> int:
 def _fill(file: IO[bytes], values: NDArray, path: Path) -> None:
     if not values.size:
         return
-    view = memoryview(values.view(np.uint8)).cast("B")
+    view = values.view(np.uint8).data.cast("B")
     done = 0
     try:
         while done < len(view) and (more := file.readinto(view[done:])):  # pyright: ignore[reportAttributeAccessIssue]

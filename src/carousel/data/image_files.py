@@ -124,7 +124,7 @@ def decode(picture: Picture, size: tuple[int, int], channels: int) -> tuple[NDAr
     facts: list[str] = []
     with _explained(picture), picture.opened() as image:
         facts.append(f"mode {image.mode}")
-        if image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and getattr(image, "n_frames", 1) > 1:
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # a MPO's others are for depth, or small
             facts.append("pages")
         # JPEG can be decoded at a half, a quarter or an eighth of its size: to twice of what is needed
         image.draft(None, (2 * max(size), 2 * max(size)))
@@ -175,7 +175,7 @@ def _reason(picture: Picture, error: Exception) -> str:
         return "it is a folder"
     if "truncated" in str(error) or isinstance(error, EOFError):
         return "it is truncated"
-    return f"it is damaged ({(str(error) or type(error).__name__).splitlines()[0].rstrip('.')})"
+    return f"it is damaged ({(str(error) or type(error).__name__).splitlines()[0][:80].rstrip('.')})"
 
 
 def _orientation(image: Image.Image) -> int:
@@ -199,8 +199,7 @@ def _eight_bits(image: Image.Image, facts: list[str]) -> Image.Image:
         raise Unreadable("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        least = layer.getextrema()[3]
-        if isinstance(least, tuple) and least[0] < 255:
+        if layer.getchannel("A").getextrema() != (255, 255):
             facts.append("transparent")
             paper = Image.new("RGBA", layer.size, "white")
             paper.alpha_composite(layer)

@@ -157,7 +157,8 @@ def _walk(folder: Path, root: Path, above: tuple[str, ...], found: Walked) -> in
         if entry.name.startswith(".") or entry.name in _IGNORED:
             continue
         path = Path(entry.path)
-        reason = _refused(path, root) if entry.is_symlink() else None
+        matters = entry.is_symlink() and (path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir())
+        reason = _refused(path, root) if matters else None
         if reason is not None:
             found.refused.append((str(path), reason))
         elif entry.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections import Counter
@@ -18,7 +19,7 @@ from .cifar import cifar_labels, is_pickle, pickle_refused, read_cifar
 from .idx import idx_header, read_idx
 from .image_files import GRAY, IMAGE_SUFFIXES, Picture, Unreadable, probe
 from .image_folders import arrange, glance, is_archive, walk
-from .image_tables import labelled_paths, names_images, read_image_tables
+from .image_tables import COLUMNS, labelled_paths, names_images, read_image_tables
 from .packed_images import Packed, packed_blocks
 from .pixels import Block, decode_all, in_threads
 from .tables import TABLE_SUFFIXES
@@ -28,6 +29,7 @@ __all__ = ["Found", "Layout", "Look", "Source", "find", "forced_look", "look_at"
 
 Layout = Literal["folders", "table", "idx", "cifar"]
 
+ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 LOOKED_AT = 100
 """Files of those that are named one by one that are opened to see what they are."""
 PROBED = 1000
@@ -49,8 +51,11 @@ def paths_of(sources: Sequence[PathLike]) -> list[Path]:
     """Folders as they are, and the files of all other sources."""
     paths: list[Path] = []
     for source in sources:
-        path = Path(source).expanduser() if str(source).startswith("~") else Path(source)
-        paths += [path] if str(source) and path.is_dir() else [file for file, _ in find_files([source])]
+        expanded = os.path.expanduser(source)  # noqa: PTH111 (leaves the name of no user as it is)
+        if os.path.isdir(expanded):  # noqa: PTH112 (False whatever is wrong with the name)
+            paths.append(Path(expanded))
+        else:
+            paths += [file for file, _ in find_files([source])]
     if not paths:
         raise UsageError("The list of images is empty: give at least one file or folder.")
     return list(dict.fromkeys(paths))
@@ -78,8 +83,12 @@ def look_at(paths: Sequence[Path]) -> Look | None:
 def _tables(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Tables that name images: those that were given, or those in the only folder that plainly have labels too."""
     if len(paths) == 1 and paths[0].is_dir():
-        inside = sorted(path for path in paths[0].iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
-        return tuple(path for path in inside[:20] if path.is_file() and labelled_paths(path))
+        try:
+            with os.scandir(paths[0]) as entries:
+                inside = sorted(entry.path for entry in entries if Path(entry.name).suffix.lower() in TABLE_SUFFIXES)
+        except OSError:  # said when it is read
+            return ()
+        return tuple(path for path in map(Path, inside[:20]) if path.is_file() and labelled_paths(path))
     given = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
     return tuple(given) if given and len(given) == len(paths) and names_images(given[0]) is not None else ()
 
@@ -108,6 +117,8 @@ def forced_look(paths: Sequence[Path]) -> Look:
     for path in paths:
         if path.is_file() and is_pickle(path):
             raise DataError(pickle_refused(path))
+        if path.suffix.lower() in ARCHIVES and path.is_file() and not is_archive(path):
+            raise DataError(f'"{path}" is packed. Unpack it, and give the folder that comes out.')
     return Look("folders", "")
 
 
@@ -206,6 +217,19 @@ class Found:
 def find(
     look: Look, paths: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool = True
 ) -> Found:
+    """Everything about the images but their pixels, which are not read yet.
+
+    Args:
+        look: what the files look like.
+        paths: what the user gave.
+        columns: options that name columns of a table, and what was given for them.
+        encoding: of tables.
+        training: labels are needed, and images without one left out; otherwise, labels are taken where all have one.
+
+    Raises:
+        UsageError: a column is named, but there is no table.
+        DataError: there are no images, or what stands beside them is not as it should be.
+    """
     if look.layout == "table":
         return _from_tables(look.tables, columns, encoding, training)
     for option, value in columns.items():
@@ -220,11 +244,8 @@ def find(
 
 
 def _from_tables(tables: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool) -> Found:
-    named = {option.replace("_column", "_named"): name for option, name in columns.items()}
-    read = read_image_tables(
-        tables, encoding=encoding, need_labels=training,
-        **{f"{what}_named": named.get(f"{what}_named") for what in ("path", "label", "split", "group", "time")},
-    )  # fmt: skip
+    named = {what: columns.get(f"{what}_column") for what in COLUMNS}
+    read = read_image_tables(tables, named, encoding=encoding, need_labels=training)
     shown = tables[0].name if len(tables) == 1 else f"{len(tables)} tables"
     where = f"{shown}, files in column {read.columns['path_column']!r}, label in {read.columns['label_column']!r}"
     if read.columns["split_column"] is not None:
@@ -245,7 +266,7 @@ def _from_folders(paths: Sequence[Path], training: bool) -> Found:
     rows: Sequence[int] = arranged.rows if training and arranged.rows else range(len(walked.images))
     labelled = len(arranged.rows) == len(rows)
     labels = arranged.labels if labelled else None
-    splits = arranged.splits if labelled else [None] * len(rows)
+    splits: list[str | None] = arranged.splits if labelled else [None] * len(rows)
     images = [walked.images[row] for row in rows]
     if training and walked.others:
         count = walked.others.total()

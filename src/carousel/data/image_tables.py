@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,24 @@ from .splits import in_name, split_of
 from .stamps import Stamps, read_stamps
 from .tables import LABELS, MISSING, TABLE_SUFFIXES, column, label_column, read_table, split_column
 
-__all__ = ["ImageTable", "labelled_paths", "names_images", "path_column", "read_image_tables"]
+__all__ = ["COLUMNS", "ImageTable", "labelled_paths", "names_images", "path_column", "read_image_tables"]
 
 PATHS = "path file filename file_name filepath file_path image image_path img img_path picture photo".split()
 """What people call the column, most usual first."""
+COLUMNS = ("path", "label", "split", "group", "time")
 
 
 @dataclass
 class ImageTable:
-    """The rows of all tables, one after the other."""
+    """The rows of all tables, one after the other.
+
+    Attributes:
+        pictures: the file of each.
+        names: its path as it stands in the table.
+        labels, splits, groups, times: of each, None where no column says it; a split also where the table's name does.
+        columns: which column each of these is, under the names of the options.
+        notes: sentences that the user should read.
+    """
 
     pictures: list[Picture] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -54,49 +64,45 @@ def path_column(table: Any, but: Sequence[str | None] = ()) -> str | None:
 
 
 def names_images(path: Path) -> str | None:
-    """The column of a table that names image files, by its first rows; None if there is none, or it is no table."""
-    head = _head(path)
-    return None if head is None else path_column(head)
+    """The column of a table that names image files which are there, by its first rows; None if it has none."""
+    return _glance(path)[1]
 
 
 def labelled_paths(path: Path) -> bool:
     """Whether a table names image files and plainly has labels: one other column, or one with a usual name."""
-    head = _head(path)
-    name = None if head is None else path_column(head)
+    head, name = _glance(path)
     if head is None or name is None:
         return False
     return head.width == 2 or any(other.lower() in LABELS for other in head.columns if other != name)
 
 
-def _head(path: Path) -> Any:
-    """The first rows of a table, whatever its encoding; None if it is no table."""
+def _glance(path: Path) -> tuple[Any, str | None]:
+    """The first rows of a table, whatever its encoding, and the column that names image files; None if it has none."""
     if path.suffix.lower() not in TABLE_SUFFIXES:
-        return None
+        return None, None
     for encoding in ("utf-8", "latin-1"):  # in the latter every byte is a character
         try:
-            return read_table(path, encoding, rows=200)
+            head = read_table(path, encoding, rows=200)
         except CarouselError:
             continue
-    return None
+        name = path_column(head)
+        if name is None:
+            return head, None
+        paths = [text.strip().replace("\\", "/") for text in head[name].drop_nulls().head(20).to_list()]
+        base = _base(path, paths, [])
+        return head, name if any((base / text).exists() for text in paths) else None
+    return None, None
 
 
 def read_image_tables(
-    files: Sequence[Path],
-    *,
-    path_named: str | None,
-    label_named: str | None,
-    split_named: str | None,
-    group_named: str | None,
-    time_named: str | None,
-    encoding: str,
-    need_labels: bool = True,
+    files: Sequence[Path], named: Mapping[str, str | None], *, encoding: str, need_labels: bool = True
 ) -> ImageTable:
     """The rows of tables with a column of paths, relative to the table, and a column of labels.
 
     Args:
         files: CSV, TSV or Parquet.
-        path_named, label_named, split_named: these columns; found where None.
-        group_named, time_named: these columns; none where None.
+        named: the columns "path", "label" and "split", which are found where they are not named, and "group" and
+            "time", of which there are none then.
         encoding: of the tables.
         need_labels: there must be a column of labels.
 
@@ -107,7 +113,7 @@ def read_image_tables(
     labels: list[str] = []
     groups: list[str] = []
     times: list[NDArray[Any]] = []
-    named = {"path": path_named, "label": label_named, "split": split_named, "group": group_named, "time": time_named}
+    named = {what: named.get(what) for what in COLUMNS}
     for file in files:
         table = read_table(file, encoding)
         own = _columns(table, file, named, need_labels)
@@ -116,7 +122,7 @@ def read_image_tables(
         base = _base(file, paths, read.notes)
         read.pictures += [Picture(base / text) for text in paths]
         read.names += paths
-        if own["label"] is not None and (need_labels or own["label"] in table.columns):
+        if own["label"] is not None:
             labels += _texts(table, own["label"], file, "label")
         if own["split"] is None:
             read.splits += [in_name(file.name)] * table.height
@@ -196,7 +202,8 @@ def _base(file: Path, paths: Sequence[str], notes: list[str]) -> Path:
     folder = file.parent
     if (folder / paths[0]).exists():
         return folder
-    inside = sorted(path.name for path in folder.iterdir() if path.is_dir() and (path / paths[0]).is_file())
+    with os.scandir(folder) as entries:
+        inside = sorted(entry.name for entry in entries if entry.is_dir() and Path(entry.path, paths[0]).is_file())
     if not inside:
         return folder
     notes.append(f'The paths in "{file.name}" are taken as relative to the folder "{inside[0]}" beside it.')

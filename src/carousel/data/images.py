@@ -217,7 +217,7 @@ class _Wanted:
     unreadable: str
 
     def __post_init__(self) -> None:
-        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        sides = (self.size, self.size) if self.size is None or isinstance(self.size, int) else tuple(self.size)
         if len(sides) != 2 or any(side is not None and not 1 <= side <= 4096 for side in sides):
             raise UsageError(
                 f"The size of images is {self.size}, but must be a number of pixels from 1 to 4,096, or two: height "
@@ -262,7 +262,8 @@ def _shape(source: Source, wanted: _Wanted) -> tuple[tuple[int, int], int, str |
             channels = 1 if all(gray for *_, gray in sample) else 3
         if size is None:
             size, note = _usual([(height, width) for height, width, _ in sample])
-    return size if isinstance(size, tuple) else (size, size), channels, note
+    height, width = (size, size) if isinstance(size, int) else size
+    return (height, width), channels, note
 
 
 def _usual(sizes: list[tuple[int, int]]) -> tuple[tuple[int, int], str | None]:
@@ -303,7 +304,9 @@ def _unlabelled(look: Look, found: Found) -> str:
             f'There are no labels for the images of "{found.files[0]}". Put the file of labels beside it, named alike '
             "(train-images-idx3-ubyte, train-labels-idx1-ubyte)."
         )
+    count = len(found.names)
+    images = "image" if count == 1 else f"{count:,} images"
     return (
-        f"The {len(found.names):,} images lie in no folders, so it is unknown what they show. Make a folder for each "
-        "class and move the images there, or give a table with a column of paths and a column of labels."
+        f"Nothing says what is on the {images}: no folder does. Make a folder for each class and move the images "
+        "there, or give a table with a column of paths and one of labels."
     )

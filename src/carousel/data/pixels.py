@@ -263,8 +263,8 @@ def _decode_into(cache: Path, name: str, blocks: Iterable[Block], shape: tuple[i
             building.rename(target)
         found = _open(target)
         if found is None:  # what stands there is damaged; whoever mends it writes the same
-            for file in _FILES:
-                (building / file).replace(target / file)
+            for part in _FILES:
+                (building / part).replace(target / part)
             found = _open(target)
         if found is None:
             raise OSError(f"{target} cannot be read back")
