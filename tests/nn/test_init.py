@@ -108,7 +108,7 @@ def test_zeros() -> None:
 @pytest.mark.parametrize("name", ["mlp", "convnet", "lenet5", "resnet20"])
 def test_lsuv_gives_each_layer_unit_variance(name: str) -> None:
     net = network(name, (1, 28, 28), 10)
-    x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     net.train()
     next(net.children()).eval()
     modes = [module.training for module in net.modules()]

@@ -22,7 +22,7 @@ def on_nothing(name: str, **options: object) -> carousel.nn.Summary:
 @pytest.mark.parametrize(
     ("name", "options", "billions", "digits"),
     [("vgg16", {}, 15.470, 3), ("vgg19", {}, 19.6, 1), ("resnet34", {"shortcut": "pad"}, 3.6, 1),
-     ("resnet18", {}, 1.8, 1), ("resnet101", {}, 7.6, 1), ("resnet152", {}, 11.3, 1), ("alexnet", {}, 0.724, 3)],
+     ("resnet18", {}, 1.8, 1), ("resnet152", {}, 11.3, 1), ("alexnet", {}, 0.724, 3)],
 )  # fmt: skip
 def test_multiply_adds_as_published(name: str, options: dict, billions: float, digits: int) -> None:
     found = on_nothing(name, **options)
