@@ -393,6 +393,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "one column": ("a\n1\n2\n", {}, "has 1 column beside those with a role"),
     "one class": ("a,b\n1,x\n2,x\n3,x\n", {"target": "b"}, r"The target 'b' is 'x' in all 3 rows"),
     "one number": ("a,b\n1,2.5\n2,2.5\n", {"target": "b"}, r"The target 'b' is 2.5 in all 2 rows"),
+    "one class left": ("a,b\n1,x\n2,\n3,\n", {"target": "b"}, r"The target 'b' is 'x' in the only row that has one"),
     "all missing": ("a,b\n1,\n2,?\n", {"target": "b"}, "The target 'b' is empty; name another"),
     "nothing to predict": ("a,b\nx,\nx,?\n", {}, r"has no column that can be predicted: a \(always 'x'\), b \(empty\)"),
     "nothing to predict from": ("a,b\nx,1\nx,2\n", {"target": "b"}, r"has nothing to predict 'b' from: a \(always"),
@@ -413,7 +414,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "has 50 different numbers in 50 rows, too many for classes; say --problem regress",
     ),
     "words as numbers": (
-        "a,b\n1,x\n2,y\n", {"problem": "regress"}, r"row 1: 'x' in the target 'b' is no number",
+        "a,b\n1,2\n2,y\n3,z\n", {"problem": "regress"}, r"row 2: 'y' in the target 'b' is no number",
     ),
     "a row too long": ("a,b\n1,x\n2,y,z\n", {}, r'"t.csv", row 2 has 3 cells, where the first line has 2'),
     "binary": ("a\0b\n" * 9, {}, "is not text but binary data"),

@@ -252,7 +252,7 @@ def _are_codes(text: pl.Series) -> bool:
     if text.n_unique() > FEW:
         return False
     counts = text.drop_nulls().value_counts()["count"]
-    return int(counts.min() or 0) >= max(2, 0.01 * counts.sum())  # pyright: ignore[reportArgumentType]
+    return min(counts.to_list()) >= max(2, 0.01 * sum(counts.to_list()))
 
 
 def _judged_numbers(found: Look, text: pl.Series) -> Look:

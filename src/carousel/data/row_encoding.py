@@ -325,7 +325,8 @@ def _moments(x: NDArray[np.float64]) -> tuple[float, float]:
 
 def _skewness(x: NDArray[np.float64]) -> float:
     mean, deviation = _moments(x)
-    return float((((x - mean) / deviation) ** 3).mean())
+    z = (x - mean) / deviation
+    return float((z * z * z).mean())
 
 
 def _category(column: str, part: str, values: pl.Series, rare: dict[str, int]) -> CategoryInput | None:

@@ -327,7 +327,7 @@ class _Looks:
                 self.table.frame[name],
                 self.table.place,
                 decimal_comma=self.table.decimal_comma,
-                typed=self.table.typed,
+                typed=self.table.typed and not target,
                 category=name in self.categories,
                 target=target,
             )
@@ -407,15 +407,16 @@ def _problem(table: _Table, name: str, values: pl.Series, problem: Problem | Non
     """
     different, rows = values.n_unique(), len(values)
     if different < 2:
+        where = f"in all {rows:,} rows" if rows > 1 else "in the only row that has one"
         raise DataError(
-            f"The target {name!r} is {values[0]!r} in all {rows:,} rows: there is nothing to learn. Name another with "
-            "--target."
+            f"The target {name!r} is {values[0]!r} {where}: there is nothing to learn. Name another with --target."
         )
     if values.dtype == pl.String:
         if problem == "regress":
+            row = int(values.cast(pl.Float64, strict=False).is_null().arg_max() or 0)
             raise DataError(
-                f"{table.place(0)}: {values[0]!r} in the target {name!r} is no number, so there is nothing to regress; "
-                "say --problem classify, or name another with --target."
+                f"{table.place(row)}: {values[row]!r} in the target {name!r} is no number, so there is nothing to "
+                "regress; say --problem classify, or name another with --target."
             )
         if different > MOST_NAMES or (different > 2 and different > rows / 2):
             raise DataError(
