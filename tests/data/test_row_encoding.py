@@ -61,6 +61,16 @@ def test_negative_numbers_have_a_logarithm_too() -> None:
     np.testing.assert_allclose(found, [-np.log(4), 0, np.log(4)], atol=1e-6)
 
 
+def test_numbers_of_any_size() -> None:
+    rows = read_rows(table(huge=WIDTH * 1e300, tiny=WIDTH * 1e-300, same=[0.1, None] * (N // 2), price=PRICE * 1e250))
+    encoding = Encoding.learn(rows, np.arange(N))
+    found = encoding.inputs(rows.frame).numbers
+    for column in (0, 1):
+        np.testing.assert_allclose(found[:, column], (WIDTH - WIDTH.mean()) / WIDTH.std(), rtol=1e-4, atol=1e-5)
+    assert set(found[:, 2]) <= {0.0, np.float32(1e-17)}
+    np.testing.assert_allclose(encoding.targets(rows.frame).std(), 1, rtol=1e-5)
+
+
 def test_missing_numbers_are_flagged() -> None:
     width = np.where(np.arange(N) % 10 == 3, np.nan, WIDTH)
     rows = read_rows(table(width=[None if np.isnan(w) else w for w in width], income=INCOME, price=PRICE))
@@ -169,6 +179,8 @@ def test_rows_as_they_were_written_in_training() -> None:
     table("new.csv", width=["3,5 kg", "-0,25 kg"], color=["red", "blue"], price=[1, 2], kind=["True", "None"])
     found = read_rows_to_predict(Path("new.csv"), encoding)
     assert found.frame["width"].to_list() == [3.5, -0.25]
+    table("new.csv", width=["3.5", "-0.25"], color=["red", "blue"], price=[1, 2])
+    assert read_rows_to_predict(Path("new.csv"), encoding).frame["width"].to_list() == [3.5, -0.25]
     pl.DataFrame({"width": [3.5, 2], "color": ["red", "blue"], "price": [1, 2]}).write_parquet("new.parquet")
     assert read_rows_to_predict(Path("new.parquet"), encoding).frame["width"].to_list() == [3.5, 2]
 
@@ -185,6 +197,14 @@ def test_truth_of_classes_and_rows_without_a_header() -> None:
     assert (found.frame["1"].to_list(), found.truth) == ([1.5, 2.5], None)
 
 
+def test_classes_that_are_written_in_another_way() -> None:
+    encoding = Encoding.learn(read_rows(table(width=WIDTH, kind=np.arange(N) % 2)), np.arange(N))
+    table("new.csv", width=[1, 2, 3, 4], kind=["1.0", "0.", "3", None])
+    assert read_rows_to_predict(Path("new.csv"), encoding).truth == ["1", "0", "3", None]
+    pl.DataFrame({"width": [1.0, 2.0], "kind": [1.0, None]}).write_parquet("new.parquet")
+    assert read_rows_to_predict(Path("new.parquet"), encoding).truth == ["1", None]
+
+
 def test_rows_that_can_not_be_predicted_for() -> None:
     encoding = trained()
     table("new.csv", note=["a", "b"], color=["red", None])
@@ -193,7 +213,7 @@ def test_rows_that_can_not_be_predicted_for() -> None:
     ):
         read_rows_to_predict(Path("new.csv"), encoding)
     table("new.csv", width=["1", "wide"], color=["red", None])
-    with pytest.raises(DataError, match=r'"new.csv", row 2: \'wide\' in the column \'width\' is no number'):
+    with pytest.raises(DataError, match=r"row 2: 'wide' in the column 'width' is no number, as the training data have"):
         read_rows_to_predict(Path("new.csv"), encoding)
     Path("new.csv").write_text("width,color\n")
     with pytest.raises(DataError, match="has a header but no rows"):

@@ -245,6 +245,8 @@ def test_numbers_as_people_write_them() -> None:
         (["2024-02-29", "2023-12-31"], "%Y-%m-%d"),
         (["29.02.2024", "31.12.2023"], "%d.%m.%Y"),
         (["02/29/2024", "12/31/2023"], "%m/%d/%Y"),
+        (["20240229", "20231231"], "%Y%m%d"),
+        (["Feb 29, 2024", "Dec 31, 2023"], "%b %d, %Y"),
         (["2024-02-29T10:00:00Z", "2023-12-31T23:30:00+02:00"], "%Y-%m-%dT%H:%M:%S%.f"),
     ],
 )
@@ -316,6 +318,13 @@ def test_splits_groups_and_times() -> None:
     assert rows.times[1] == np.datetime64("2024-01-02")
     assert rows.inputs == ["width"]
     assert rows.splits == [None] * 200
+    rows = read_rows(table(year=np.arange(200) + 1800), time_column="year")
+    assert rows.times is not None
+    assert rows.times.tolist() == list(range(1800, 2000))
+    with pytest.raises(DataError, match="holds neither dates nor numbers; --time-column takes one that does"):
+        read_rows(table(color=["red", "blue"] * 100), time_column="color")
+    with pytest.raises(DataError, match=r"row 2: the time in 'year' is missing"):
+        read_rows(table(year=[1, None, *range(198)]), time_column="year")
     table("train.csv"), table("test.csv")
     assert read_rows(["train.csv", "test.csv"]).splits == ["train"] * 200 + ["test"] * 200
     with pytest.raises(DataError, match=r"'fold' .*must say train, dev or test"):
@@ -384,6 +393,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "one column": ("a\n1\n2\n", {}, "has 1 column beside those with a role"),
     "one class": ("a,b\n1,x\n2,x\n3,x\n", {"target": "b"}, r"The target 'b' is 'x' in all 3 rows"),
     "one number": ("a,b\n1,2.5\n2,2.5\n", {"target": "b"}, r"The target 'b' is 2.5 in all 2 rows"),
+    "one class left": ("a,b\n1,x\n2,\n3,\n", {"target": "b"}, r"The target 'b' is 'x' in the only row that has one"),
     "all missing": ("a,b\n1,\n2,?\n", {"target": "b"}, "The target 'b' is empty; name another"),
     "nothing to predict": ("a,b\nx,\nx,?\n", {}, r"has no column that can be predicted: a \(always 'x'\), b \(empty\)"),
     "nothing to predict from": ("a,b\nx,1\nx,2\n", {"target": "b"}, r"has nothing to predict 'b' from: a \(always"),
@@ -404,7 +414,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "has 50 different numbers in 50 rows, too many for classes; say --problem regress",
     ),
     "words as numbers": (
-        "a,b\n1,x\n2,y\n", {"problem": "regress"}, r"row 1: 'x' in the target 'b' is no number",
+        "a,b\n1,2\n2,y\n3,z\n", {"problem": "regress"}, r"row 2: 'y' in the target 'b' is no number",
     ),
     "a row too long": ("a,b\n1,x\n2,y,z\n", {}, r'"t.csv", row 2 has 3 cells, where the first line has 2'),
     "binary": ("a\0b\n" * 9, {}, "is not text but binary data"),
@@ -451,6 +461,11 @@ def test_what_looks_like_rows() -> None:
     assert looks_like_rows(write("", "e.csv")) is None
     assert looks_like_rows(write("some words\n", "t.txt")) is None
     assert looks_like_rows(["nothing.csv"]) is None
+    Path("folder").mkdir()
+    table("folder/a.csv"), table("folder/b.csv")
+    assert looks_like_rows(["folder"])
+    write("some words\n", "folder/t.txt")
+    assert looks_like_rows(["folder"]) is None
 
 
 @pytest.mark.skipif(not TABULAR.is_dir(), reason="needs the shared tables")

@@ -44,6 +44,9 @@ _OFFSET = r"(:\d{2}(?:\.\d+)?)\s?(?:Z|[+-]\d{2}:?\d{2})$"
 _IDENTIFIER = re.compile(r"(?i:^(.*[\W_])?(id|ids|uuid|guid|index|idx|key|no|nr|row)$)|[a-z](Id|ID)$")
 _CODE = re.compile(r"(?i:(^|[\W_])(code|zip|zipcode|postcode|plz)([\W_]|$))")
 
+_OUT = "write NA where nothing is known, leave the column out with --drop, or read it as categories with --categories"
+_AS_CLASS = "write NA where nothing is known, or say --problem classify"
+
 Place = Callable[[int], str]
 """Where a row stands, for messages."""
 
@@ -75,13 +78,16 @@ class Column:
         if self.kind == "category":
             return _words(text)
         if self.kind == "number":
-            values = _finite(_numbers(text, self.form, self.unit))[0]
+            values = _numbers(text, self.form, self.unit)
+            plain = values if values.null_count() == text.null_count() else _numbers(text, "", "")
+            values = plain if plain.null_count() == text.null_count() else values
         else:
             values = _dates(text, self.form or _date_format(text)[0])
-        strays = (values.is_null() & text.is_not_null() & ~_infinite(text)).arg_true()
+        strays = (values.is_null() & text.is_not_null()).arg_true()
         if len(strays):
-            raise DataError(_stray(self.name, self.kind, text, strays, place))
-        return values
+            how = f"{self.kind}, as the training data have them"
+            raise DataError(_stray(self.name, how, text, strays, place, "or write NA where nothing is known"))
+        return values if self.kind == "date" else _finite(values)[0]
 
 
 @dataclass
@@ -128,14 +134,13 @@ def look(
     name = cells.name
     if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object, pl.Null):
         return Look(why="empty" if cells.dtype == pl.Null else "neither numbers nor text")
-    words = typed and cells.dtype == pl.String and cells.n_unique() <= FEW
-    if not category and not words:
+    meant = typed and cells.dtype == pl.String and cells.n_unique() <= FEW
+    if not category and not meant:
         found = _as_number(cells, place, decimal_comma, target) or _as_date(cells, place)
         if found is not None:
             return found
     text, marks = _plain(cells, MARKS)
-    words = _words(text)
-    found = Look(Column(name, "category"), words, marks=marks)
+    found = Look(Column(name, "category"), _words(text), marks=marks)
     return found if target else _judged(found, category)
 
 
@@ -152,7 +157,7 @@ def _as_number(cells: pl.Series, place: Place, decimal_comma: bool, target: bool
     if cells.dtype == pl.String:
         plain = None if decimal_comma else _plain_numbers(cells)
         if plain is not None:
-            found = Look(Column(name, "number"), plain)
+            found = _days(name, plain) or Look(Column(name, "number"), plain)
             return found if target else _judged_numbers(found, cells)
         some, _ = _plain(_some(cells), NUMBER_MARKS)
         lost = _best_form(some, forms, _unit(some))[1].null_count() - some.null_count()
@@ -171,9 +176,10 @@ def _as_number(cells: pl.Series, place: Place, decimal_comma: bool, target: bool
     if len(strays) > STRAYS * known or (len(strays) and _are_codes(text)):
         return None
     if len(strays):
-        raise DataError(_stray(name, "number", text, strays, place, target=target))
+        raise DataError(_stray(name, "number, as the others are", text, strays, place, _AS_CLASS if target else _OUT))
     values, infinite = _finite(values)
-    found = Look(Column(name, "number", form, unit), values, marks=marks)
+    found = _days(name, values) or Look(Column(name, "number", form, unit), values)
+    found.marks = marks
     if infinite:
         found.notes.append(f"{infinite:,} infinite values of {name!r} count as missing.")
     if unit:
@@ -218,9 +224,8 @@ def _numbers(text: pl.Series, form: str, unit: str) -> pl.Series:
         text = text.to_frame().select(pl.when(there).then(pl.col(text.name)))[text.name]
     if form:
         fits = text.str.contains(_FORMS[form]) & text.str.contains(r"\d")
-        plain = text.str.replace_all(",", "", literal=True) if form == "thousands" else None
-        if plain is None:
-            plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        plain = text.str.replace_all("," if form == "thousands" else ".", "", literal=True)
+        plain = plain.str.replace(",", ".", literal=True)
         text = plain.to_frame().select(pl.when(fits).then(pl.col(text.name)))[text.name]
     return text.cast(pl.Float64, strict=False)
 
@@ -242,24 +247,20 @@ def _finite(values: pl.Series) -> tuple[pl.Series, int]:
     return values.to_frame().select(pl.when(~infinite).then(pl.col(values.name)))[values.name], count
 
 
-def _infinite(text: pl.Series) -> pl.Series:
-    if text.dtype == pl.String:
-        return text.str.contains(r"^(?i)[+-]?inf(inity)?$").fill_null(False)
-    return text.cast(pl.Float64).is_infinite().fill_null(False) if text.dtype.is_float() else text.is_null()
-
-
 def _are_codes(text: pl.Series) -> bool:
     """Few different values, each of them in one of a hundred rows: 0, 1, 2, 3+."""
     if text.n_unique() > FEW:
         return False
     counts = text.drop_nulls().value_counts()["count"]
-    return int(counts.min() or 0) >= max(2, 0.01 * counts.sum())  # pyright: ignore[reportArgumentType]
+    return min(counts.to_list()) >= max(2, 0.01 * sum(counts.to_list()))
 
 
 def _judged_numbers(found: Look, text: pl.Series) -> Look:
     """Numbers that are names of rows, the same everywhere, or codes."""
     column, values = found.column, found.values
     assert column is not None
+    if column.kind == "date":
+        return _judged_dates(found)
     name, some = column.name, values.drop_nulls()
     if not len(some):
         return Look(why="empty", notes=found.notes)
@@ -288,6 +289,19 @@ def _judged_numbers(found: Look, text: pl.Series) -> Look:
 # -- dates ------------------------------------------------------------------------------------------------------------
 
 
+def _days(name: str, values: pl.Series) -> Look | None:
+    """Numbers such as 20240131, if all of them are days."""
+    low, high = values.min(), values.max()
+    if low is None or high is None or not 19_000_101 <= low <= high <= 21_001_231:  # pyright: ignore[reportOperatorIssue]
+        return None
+    dates = _dates(values, "%Y%m%d")
+    return Look(Column(name, "date", "%Y%m%d"), dates) if dates.null_count() == values.null_count() else None
+
+
+def _judged_dates(found: Look) -> Look:
+    return Look(why=f"always {found.values[0]}") if found.values.n_unique() == 1 else found
+
+
 def _as_date(cells: pl.Series, place: Place) -> Look | None:
     name = cells.name
     if cells.dtype not in (pl.String, pl.Date, pl.Datetime):
@@ -310,11 +324,9 @@ def _as_date(cells: pl.Series, place: Place) -> Look | None:
     if len(strays) > STRAYS * known:
         return None
     if len(strays):
-        raise DataError(_stray(name, "date", text, strays, place))
-    if values.n_unique() == 1:
-        return Look(why=f"always {values[0]}")
+        raise DataError(_stray(name, "date, as the others are", text, strays, place, _OUT))
     notes = [f"The dates in {name!r} are read as {form}; {others[0]} would fit too."] if others else []
-    return Look(Column(name, "date", form), values, notes=notes, marks=marks)
+    return _judged_dates(Look(Column(name, "date", form), values, notes=notes, marks=marks))
 
 
 def _date_format(text: pl.Series) -> tuple[str, tuple[str, ...]]:
@@ -332,6 +344,8 @@ def _date_format(text: pl.Series) -> tuple[str, tuple[str, ...]]:
 
 
 def _dates(text: pl.Series, form: str) -> pl.Series:
+    if text.dtype.is_numeric():
+        text = _words(text)
     if text.dtype != pl.String:
         if isinstance(text.dtype, pl.Datetime) and text.dtype.time_zone is not None:
             text = text.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -394,11 +408,7 @@ def _plain(cells: pl.Series, marks: frozenset[str]) -> tuple[pl.Series, Counter[
     return text.to_frame().select(pl.when(~missing).then(pl.col(cells.name)))[cells.name], found
 
 
-def _stray(name: str, kind: str, text: pl.Series, strays: pl.Series, place: Place, *, target: bool = False) -> str:
+def _stray(name: str, what: str, text: pl.Series, strays: pl.Series, place: Place, advice: str) -> str:
     first = int(strays[0])
     of = f", the first of {len(strays):,} such cells," if len(strays) > 1 else ""
-    others = "leave the column out with --drop, or read it as categories with --categories"
-    return (
-        f"{place(first)}: {str(text[first])[:60]!r} in the column {name!r}{of} is no {kind}, as the others are. Mend "
-        f"it, write NA where nothing is known, {'or say --problem classify' if target else others}."
-    )
+    return f"{place(first)}: {str(text[first])[:60]!r} in the column {name!r}{of} is no {what}. Mend it, {advice}."

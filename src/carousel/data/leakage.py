@@ -48,7 +48,7 @@ def telling(frame: pl.DataFrame, target: str) -> list[str]:
     if rows < LEAST:
         return []
     classes = _codes(goal, rows) if goal.dtype == pl.String else None
-    numbers = goal.to_numpy().astype(np.float64) if classes is None else None
+    numbers = _scaled(goal.to_numpy()) if classes is None else None
     found: list[str] = []
     for column in frame.drop(target).iter_columns():
         if classes is not None:
@@ -113,6 +113,11 @@ def repeated(inputs: pl.DataFrame, splits: Sequence[str | None], place: Callable
     return [f"{twice:,} row{'' if one else 's'} repeat{'s' if one else ''} the inputs of another."]
 
 
+def _scaled(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 1, so that squares of any number are finite."""
+    return numbers / (np.abs(numbers).max(initial=0) or 1.0)
+
+
 def _codes(column: pl.Series, most: int) -> NDArray[np.int64] | None:
     """Numbers of the values of a column, or of at most `most` equal shares of many; None for too many words."""
     if column.n_unique() <= most or column.dtype == pl.String:
@@ -141,7 +146,7 @@ def _explained(column: pl.Series, goal: NDArray[np.float64]) -> float:
         shares.append(1 - float(np.square(goal - means[codes]).mean() / goal.var()))
     if column.dtype == pl.Float64:
         known = column.is_not_null().to_numpy()
-        x, y = column.to_numpy()[known].astype(np.float64), goal[known]
+        x, y = _scaled(column.to_numpy()[known]), goal[known]
         if len(x) >= LEAST and np.ptp(x) > 0 and np.ptp(y) > 0:
             ranks = [pl.Series(values).rank().to_numpy() for values in (x, y)]
             shares += [float(np.corrcoef(a, b)[0, 1] ** 2) for a, b in ((x, y), ranks)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,12 +155,8 @@ class Encoding:
             return cls(
                 rows.columns, tuple(numbers), tuple(categories), "classify", classes, 0.0, 1.0, rows.header, notes
             )
-        goal = frame[rows.target].to_numpy().astype(np.float64)
-        deviation = float(goal.std()) or 1.0
-        return cls(
-            rows.columns, tuple(numbers), tuple(categories), "regress", (), float(goal.mean()), deviation, rows.header,
-            notes,
-        )  # fmt: skip
+        mean, deviation = _moments(frame[rows.target].to_numpy().astype(np.float64))
+        return cls(rows.columns, tuple(numbers), tuple(categories), "regress", (), mean, deviation, rows.header, notes)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Encoding:
@@ -291,8 +288,18 @@ def read_rows_to_predict(path: Path, encoding: Encoding, text_encoding: str = "u
     if target.name in table.columns:
         goal = target.read(table[target.name], place)
         if goal.null_count() < len(goal):
-            truth = goal.to_list() if encoding.problem == "classify" else goal.to_numpy().astype(np.float64)
+            named = encoding.problem == "classify"
+            truth = _named(goal, encoding.classes) if named else goal.to_numpy().astype(np.float64)
     return ToPredict(pl.DataFrame(read), truth, notes)
+
+
+def _named(goal: pl.Series, classes: Sequence[str]) -> list[str | None]:
+    """The classes as they are called in training: 1 for 1.0, and without a full stop that they do not have there."""
+    known: dict[str | None, str | None] = {None: None, **{name: name for name in classes}}
+    for value in goal.drop_nulls().unique().to_list():
+        others = (re.sub(r"\.0*$", "", value), value.rstrip("."))
+        known.setdefault(value, next((name for name in others if name in known), value))
+    return [known[value] for value in goal.to_list()]
 
 
 def _number(column: str, part: str, values: pl.Series) -> NumberInput | None:
@@ -302,18 +309,24 @@ def _number(column: str, part: str, values: pl.Series) -> NumberInput | None:
     if not len(x) or (np.ptp(x) == 0 and not flagged):
         return None
     log = x.min() >= 0 and (skew := _skewness(x)) > SKEW and abs(_skewness(np.log1p(x))) < skew / 2
-    bent = _bent(x, log)
-    return NumberInput(column, part, float(bent.mean()), float(bent.std()) or 1.0, bool(log), flagged)
+    return NumberInput(column, part, *_moments(_bent(x, log)), bool(log), flagged)
 
 
 def _bent(x: NDArray[np.float64], log: bool) -> NDArray[np.float64]:
     return np.sign(x) * np.log1p(np.abs(x)) if log else x
 
 
+def _moments(x: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and deviation, of numbers of any size; the deviation is 1 where all are equal."""
+    largest = float(np.abs(x).max()) or 1.0
+    deviation = float((x / largest).std()) * largest if np.ptp(x / largest) > 0 else 1.0
+    return float((x / largest).mean()) * largest, deviation
+
+
 def _skewness(x: NDArray[np.float64]) -> float:
-    away = x - x.mean()
-    deviation = away.std()
-    return float(((away / deviation) ** 3).mean()) if deviation > 0 else 0.0
+    mean, deviation = _moments(x)
+    z = (x - mean) / deviation
+    return float((z * z * z).mean())
 
 
 def _category(column: str, part: str, values: pl.Series, rare: dict[str, int]) -> CategoryInput | None:

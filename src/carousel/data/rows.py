@@ -23,9 +23,8 @@ from .columns import Column, Look, look
 from .leakage import copies, imbalance, repeated, telling
 from .number_tables import column_named, find_tables, sniff
 from .splits import in_name, split_of
-from .stamps import read_stamps
 from .tables import TABLE_SUFFIXES, read_table, split_column
-from .text_files import PathLike, common_name, digest_of
+from .text_files import PathLike, common_name, digest_of, find_files
 
 __all__ = ["Problem", "Rows", "looks_like_rows", "read_rows"]
 
@@ -116,7 +115,7 @@ def looks_like_rows(sources: Sequence[PathLike]) -> str | None:
     Almost every table is one: series, labelled texts and lists of images are asked for before.
     """
     try:
-        files = find_tables(sources)
+        files = [file for file, _ in find_files(sources)]
         if not files or any(file.suffix.lower() not in TABLE_SUFFIXES for file in files):
             return None
         try:
@@ -186,7 +185,7 @@ def read_rows(
     problem, goal, why = _problem(table, target, goal, problem)
     splits = [split_of(str(v)) for v in table.frame[part]] if part is not None else table.parts()
     groups = None if group_column is None else _groups(table, group_column)
-    times = None if time_column is None else read_stamps(table.frame, [time_column]).values
+    times = None if time_column is None else _times(table, time_column)
     columns, values = _inputs(table, looks, goal, [n for n in table.frame.columns if n not in (*aside, target)])
     frame = pl.DataFrame([*values, goal])
     notes = [*table.notes, *looks.notes(columns)]
@@ -299,6 +298,17 @@ def _groups(table: _Table, name: str) -> list[str]:
     return values.to_list()
 
 
+def _times(table: _Table, name: str) -> NDArray[Any]:
+    found = look(table.frame[name], table.place, decimal_comma=table.decimal_comma, target=True)
+    if found.column is None or found.column.kind == "category":
+        raise DataError(f"The column {name!r} holds neither dates nor numbers; --time-column takes one that does.")
+    if found.values.null_count():
+        row = table.place(int(found.values.is_null().arg_true()[0]))
+        raise DataError(f"{row}: the time in {name!r} is missing; every row needs one (--time-column).")
+    table.notes += found.notes
+    return found.values.to_numpy()
+
+
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +327,7 @@ class _Looks:
                 self.table.frame[name],
                 self.table.place,
                 decimal_comma=self.table.decimal_comma,
-                typed=self.table.typed,
+                typed=self.table.typed and not target,
                 category=name in self.categories,
                 target=target,
             )
@@ -397,15 +407,16 @@ def _problem(table: _Table, name: str, values: pl.Series, problem: Problem | Non
     """
     different, rows = values.n_unique(), len(values)
     if different < 2:
+        where = f"in all {rows:,} rows" if rows > 1 else "in the only row that has one"
         raise DataError(
-            f"The target {name!r} is {values[0]!r} in all {rows:,} rows: there is nothing to learn. Name another with "
-            "--target."
+            f"The target {name!r} is {values[0]!r} {where}: there is nothing to learn. Name another with --target."
         )
     if values.dtype == pl.String:
         if problem == "regress":
+            row = int(values.cast(pl.Float64, strict=False).is_null().arg_max() or 0)
             raise DataError(
-                f"{table.place(0)}: {values[0]!r} in the target {name!r} is no number, so there is nothing to regress; "
-                "say --problem classify, or name another with --target."
+                f"{table.place(row)}: {values[row]!r} in the target {name!r} is no number, so there is nothing to "
+                "regress; say --problem classify, or name another with --target."
             )
         if different > MOST_NAMES or (different > 2 and different > rows / 2):
             raise DataError(
@@ -414,7 +425,7 @@ def _problem(table: _Table, name: str, values: pl.Series, problem: Problem | Non
             )
         merged = _merged(table, values)
         return "classify", merged, f"it has {merged.n_unique():,} different values: classes"
-    whole = bool((values == values.round()).all())
+    whole = bool(((values == values.round()) & (values.abs() < 2**53)).all())
     few = different <= 2 or (whole and different <= min(MOST_CLASSES, rows / 5))
     chosen = problem or ("classify" if few else "regress")
     if chosen == "regress":

@@ -131,12 +131,13 @@ def _alike(head: pl.DataFrame, numeric: Sequence[str]) -> bool:
     """
     if head.height < 30:
         return True
-    values = head.select(numeric).fill_null(strategy="forward").to_numpy().astype(np.float64)
-    spread = 2 * np.nanvar(values, 0)
-    if not (spread > 0).any():
-        return True
-    ratio = np.nanmean(np.diff(values, axis=0) ** 2, 0)[spread > 0] / spread[spread > 0]
-    return bool(np.median(ratio) < (0.15 if len(numeric) > 3 else 0.5))
+    ratios = []
+    for name in numeric:
+        values = head[name].cast(pl.Float64).drop_nulls().to_numpy()
+        values = values[np.isfinite(values)]
+        if len(values) > 1 and np.ptp(values) > 0:
+            ratios.append(np.square(np.diff(values)).mean() / (2 * values.var()))
+    return not ratios or bool(np.median(ratios) < (0.15 if len(numeric) > 3 else 0.5))
 
 
 def read_series(
