@@ -131,3 +131,13 @@ def test_strata_are_of_equal_size() -> None:
     assert targets[found == 0].max() < targets[found == 9].min()
     assert strata(np.array([1.0])).tolist() == [0]
     assert strata(np.zeros(0)).tolist() == []
+
+
+def test_groups_of_the_same_classes_are_of_one_kind() -> None:
+    random = np.random.default_rng(0)
+    for size in (1, 7, 60):
+        group = random.integers(0, 12, size)
+        group = np.unique(group, return_inverse=True)[1]
+        labels = random.choice(["a", "b", "c"], size)
+        sets = [tuple(sorted(set(labels[group == number]))) for number in range(group.max() + 1)]
+        assert splits._kinds(group, labels).tolist() == [sorted(set(sets)).index(labels) for labels in sets]
