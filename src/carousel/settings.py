@@ -224,6 +224,9 @@ class TrainingSettings:
     learning_rate: float | None = None
     """Step size at its highest. If not given, text: 0.006; labelled: 0.002; tagged: 0.004;
     series: 0.002; images: 0.002; table: 0.002."""
+    loss: Literal["cross-entropy", "hinge", "hinge-worst", "squared-error"] = "cross-entropy"
+    """Of classes: minus the logarithm of the probability of the right one; by how far wrong scores, or the worst of
+    them, come too near; or the squared distance of the scores from 1 for the right class and 0 for the others."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: errors on rare classes count more, so that every class has the same weight in the loss."""
     momentum: float | None = None

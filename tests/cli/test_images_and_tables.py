@@ -114,9 +114,10 @@ def test_augmented_images_resume_to_the_same_bits() -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_every_rule_and_start_trains() -> None:
-    for rule, start in (("momentum", "he"), ("nesterov", "lsuv"), ("rmsprop", "xavier")):
-        options = {"optimizer": rule, "init": start, "learning_rate": 1e-3, "steps": 6, "network": NET}
+def test_every_rule_start_and_loss_trains() -> None:
+    tried = (("momentum", "he", "hinge"), ("nesterov", "lsuv", "hinge-worst"), ("rmsprop", "xavier", "squared-error"))
+    for rule, start, loss in tried:
+        options = {"optimizer": rule, "init": start, "loss": loss, "learning_rate": 1e-3, "steps": 6, "network": NET}
         trained = carousel.train("lines", out=f"{rule}", **FEW, **options)
         assert trained.status["status"] == "finished"
 
@@ -126,7 +127,9 @@ def test_every_rule_and_start_trains() -> None:
     [
         ({"network": "resnet21"}, "There is no network 'resnet21'. Did you mean 'resnet"),
         ({"network": "conv 4 9, dense"}, "conv"),
-        ({"mixup": 0.2, "class_weights": "balanced"}, "give one of the two"),
+        ({"mixup": 0.2, "class_weights": "balanced"}, "--mixup mixes labels"),
+        ({"loss": "hinge", "class_weights": "balanced"}, "--class-weights balanced weighs cross-entropy"),
+        ({"loss": "hinges"}, "--loss is 'hinges'"),
         ({"cell": "lstm"}, "A cell means nothing for images"),
         ({"hidden_size": 7}, "--hidden-size means nothing for images"),
         ({"target": ("x",)}, "--target means nothing for images"),

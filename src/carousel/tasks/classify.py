@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..settings import Settings
+from ..errors import UsageError
+from ..nn.losses import find_loss
+from ..settings import Settings, TrainingSettings
 from ..training.task import Evaluation, Metric
 from .examples import Rows
 from .scores import ACCURACY, BALANCED, accuracy, balanced_accuracy, confusion, confusion_panel, listed
@@ -26,18 +28,30 @@ BINS = 10
 
 
 class Classify:
-    r"""Classes by softmax and cross-entropy, -Σ_i w_{c_i} ln P(c_i | x_i) / Σ_i w_{c_i}, in nats per example.
+    r"""Classes by softmax and cross-entropy, -Σ_i w_{c_i} ln P(c_i | x_i) / Σ_i w_{c_i}, in nats per example; or by
+    another loss of the scores, whose softmax is then no probability that can be relied on.
 
     Args:
         names: of the classes.
         labels: (examples,) the class of every example.
         train: the training examples.
-        balanced: weights w_c inversely proportional to the classes' frequency there; all 1 otherwise.
+        settings: with the loss, and whether weights w_c are inversely proportional to the classes' frequency there;
+            all are 1 otherwise.
         unit: what an example is called: "sequence", "image", "row".
+
+    Raises:
+        UsageError: weights for a loss that has none.
     """
 
-    def __init__(self, names: Sequence[str], labels: NDArray[np.int64], train: Rows, *, balanced: bool, unit: str):
+    def __init__(
+        self, names: Sequence[str], labels: NDArray[np.int64], train: Rows, settings: TrainingSettings, *, unit: str
+    ):
         self.names, self.labels, self.unit = tuple(names), labels, unit
+        self.criterion, balanced = settings.loss, settings.class_weights == "balanced"
+        if balanced and self.criterion != "cross-entropy":
+            raise UsageError(
+                f"--class-weights balanced weighs cross-entropy; leave it out, or --loss {self.criterion}."
+            )
         self.outputs = len(names)
         self.trained = np.bincount(labels[train], minlength=len(names))
         weights = self.trained.sum() / (np.maximum(self.trained, 1) * (self.trained > 0).sum())
@@ -48,8 +62,15 @@ class Classify:
         """Accuracy, over all and as the mean of the classes."""
         return {"accuracy": ACCURACY, "balanced_accuracy": BALANCED}
 
+    @property
+    def loss_in(self) -> str | None:
+        """The unit of the loss, where it is not nats."""
+        return None if self.criterion == "cross-entropy" else self.criterion.replace("-", " ")
+
     def loss(self, outputs: Tensor, rows: Rows) -> Tensor:
-        """Mean cross-entropy, weighted if it is to be."""
+        """Mean cross-entropy, weighted if it is to be, or what else is asked for."""
+        if self.criterion != "cross-entropy":
+            return find_loss(self.criterion).function(outputs, torch.from_numpy(self.labels[rows]).to(outputs.device))
         weights = None if self.class_weights is None else self.class_weights.to(outputs)
         return F.cross_entropy(outputs, torch.from_numpy(self.labels[rows]).to(outputs.device), weights)
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..data.splits import by_group, by_time, draw, folds
+from ..data.splits import by_group, by_time, draw, folds, strata
 from ..errors import UsageError
 from ..settings import Settings, fold_of
 from ..training.feeds import ExampleFeed
@@ -45,12 +45,13 @@ def divided(
     Args:
         said: the split of each example, None where nothing says so: those are for training if others are not.
         settings: with the shares of dev and test.
-        classes: (examples,) of every class each part has its share.
+        classes: (examples,) of every class each part has its share; of numbers, of small and large ones.
         equal: (examples,) what is equal in examples that must not be on both sides.
         groups: (examples,) what lies on one side as a whole.
         times: (examples,) dev and test are the last.
     """
     data, part = settings.data, np.array([split or "train" for split in said])
+    classes = strata(classes) if classes.dtype.kind == "f" else classes
     fold = fold_of(data.fold)
     if fold is not None:
         _hold_out(part, fold, settings, classes, equal, groups, times)
@@ -97,6 +98,11 @@ class Problem(Protocol):
 
     outputs: int
     """Numbers that the network gives for an example."""
+
+    @property
+    def loss_in(self) -> str | None:
+        """The unit of the loss, where it is not nats."""
+        ...
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

@@ -397,6 +397,7 @@ SERIES = Kind(
         "label_column",
         *LAYERED,
         "class_weights",
+        "loss",
         "embedding_size",
         "directions",
         "backward",

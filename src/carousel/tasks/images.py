@@ -175,17 +175,20 @@ class ImageTask(ExampleTask):
     repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
 
     def __init__(self, data: ImageData, settings: Settings, cell: None = None):
-        balanced = settings.training.class_weights == "balanced"
-        self.classes = Classify(data.plan.classes, data.labels, data.parts["train"], balanced=balanced, unit=self.unit)
-        super().__init__(data.parts, self.classes, settings)
+        training = settings.training
+        problem = Classify(data.plan.classes, data.labels, data.parts["train"], training, unit=self.unit)
+        super().__init__(data.parts, problem, settings)
         own = settings.images
         self.data, self.plan, self.cell = data, data.plan, None
         self.augment = Augment(
             flip=own.flip, rotate=own.rotate, scale=own.zoom, crop=own.crop, contrast=own.contrast, color=own.color,
             erase=own.erase, mixup=own.mixup,
         )  # fmt: skip
-        if own.mixup and balanced:
-            raise UsageError("--mixup mixes labels, and --class-weights balanced weighs them; give one of the two.")
+        if own.mixup and (training.class_weights != "none" or training.loss != "cross-entropy"):
+            raise UsageError(
+                "--mixup mixes labels, for which there is cross-entropy without weights; leave it out, or "
+                "--class-weights and --loss."
+            )
 
     @property
     def shown(self) -> Shown:
@@ -197,7 +200,8 @@ class ImageTask(ExampleTask):
             ", ".join(f"{len(part):,} images in the {split} part" for split, part in data.parts.items()) + ".",
         )
         commands = (("predict {run} IMAGE_OR_FOLDER --out answers.csv", "name the class of new images"),)
-        return Shown(self.unit, "nats", len(self.plan.classes), "class", facts, self.problem.metrics, commands)
+        return Shown(self.unit, "nats", len(self.plan.classes), "class", facts, self.problem.metrics, commands,
+                     loss_in=self.problem.loss_in)  # fmt: skip
 
     def network(self) -> nn.Module:
         """A new network with random weights."""

@@ -132,8 +132,7 @@ class LabelledTask(ExampleTask):
     repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
 
     def __init__(self, data: LabelledData, settings: Settings, cell: CellSource):
-        balanced = settings.training.class_weights == "balanced"
-        problem = Classify(data.names, data.labels, data.parts["train"], balanced=balanced, unit=self.unit)
+        problem = Classify(data.names, data.labels, data.parts["train"], settings.training, unit=self.unit)
         super().__init__(data.parts, problem, settings, data.sequences.lengths)
         self.data, self.cell = data, cell
 
@@ -151,7 +150,8 @@ class LabelledTask(ExampleTask):
             (f"predict {{run}} --text {text}", "name the label of a text"),
             ("predict {run} FILE --out answers.csv", "name the label of every line of a file, or row of a table"),
         )
-        return Shown(self.unit, "nats", len(data.names), "class", facts, self.problem.metrics, commands)
+        return Shown(self.unit, "nats", len(data.names), "class", facts, self.problem.metrics, commands,
+                     loss_in=self.problem.loss_in)  # fmt: skip
 
     def network(self) -> SequenceClassifier:
         """A new network with random weights."""

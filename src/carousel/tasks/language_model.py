@@ -289,6 +289,7 @@ TEXT = Kind(
         "time_column",
         "group_column",
         "class_weights",
+        "loss",
         *LAYERED,
     ),
     shows=_writes,

@@ -42,6 +42,7 @@ class Regress:
     """
 
     outputs = 1
+    loss_in = "mean squared error, standardized"
 
     def __init__(self, name: str, truth: NDArray[np.float64], train: Rows, *, unit: str):
         self.name, self.truth, self.unit = name, truth, unit

@@ -18,7 +18,7 @@ from ..data.text_files import find_files
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
 from ..nn.table import TableNetwork
-from ..settings import Settings
+from ..settings import Settings, option
 from ..training.task import Shown
 from .classify import Classify, answer_lines, balance, class_probabilities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
@@ -114,10 +114,9 @@ class TableTask(ExampleTask):
         train = data.parts["train"]
         if data.read.problem == "classify":
             targets = data.encoding.targets(data.read.frame).astype(np.int64)
-            balanced = settings.training.class_weights == "balanced"
-            problem = Classify(data.encoding.classes, targets, train, balanced=balanced, unit=self.unit)
-        elif settings.training.class_weights != "none":
-            raise UsageError("--class-weights means nothing for a target that is a number; leave it out.")
+            problem = Classify(data.encoding.classes, targets, train, settings.training, unit=self.unit)
+        elif wrong := [name for name in ("class_weights", "loss") if name in settings.given()]:
+            raise UsageError(f"{option(wrong[0])} means nothing for a target that is a number; leave it out.")
         else:
             problem = Regress(data.read.target, data.read.labels, train, unit=self.unit)
         super().__init__(data.parts, problem, settings)
@@ -134,9 +133,8 @@ class TableTask(ExampleTask):
         )
         commands = (("predict {run} FILE --out answers.csv", f"tell {data.read.target} for every row of a file"),)
         classes = len(data.encoding.classes) if data.read.problem == "classify" else None
-        loss_in = None if classes else "mean squared error, standardized"
         return Shown(
-            self.unit, "nats", classes, "class", facts, self.problem.metrics, commands, loss_in=loss_in
+            self.unit, "nats", classes, "class", facts, self.problem.metrics, commands, loss_in=self.problem.loss_in
         )  # fmt: skip
 
     def network(self) -> TableNetwork:

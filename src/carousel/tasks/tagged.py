@@ -386,6 +386,7 @@ TAGGED = Kind(
         "time_column",
         "group_column",
         "class_weights",
+        "loss",
         *LAYERED,
     ),
     shows=_shows,
