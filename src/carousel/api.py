@@ -81,7 +81,7 @@ def train(
     _set_threads(settings)
     task: KindTask = kind.task(read, settings, source)
     network = task.check()
-    _note(callbacks, *read.notes, read.about())
+    _note(callbacks, *read.notes, *task.remarks, read.about())
     about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}

@@ -97,6 +97,13 @@ def test_images_from_the_folder_to_the_answer(run: Callable[..., tuple[int, str]
     assert (code, "--text means nothing" in said) == (2, True)
 
 
+def test_a_last_layer_that_the_loss_does_not_fit_is_remarked_on(run: Callable[..., tuple[int, str]]) -> None:
+    for network, said in (("dense, softmax", True), ("dense", False)):
+        out = run("train", "lines", *OPTIONS, "--network", network, "--steps", "2", "--out", f"run{said}")
+        assert out[0] == 0, out
+        assert ("softmax is applied twice" in out[1]) == said
+
+
 class Stop(Callback):
     def on_step(self, trainer: Trainer, step: Step) -> None:
         if step.step == 17:

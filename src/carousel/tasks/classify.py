@@ -43,6 +43,8 @@ class Classify:
         UsageError: weights for a loss that has none.
     """
 
+    targets = "classes"
+
     def __init__(
         self, names: Sequence[str], labels: NDArray[np.int64], train: Rows, settings: TrainingSettings, *, unit: str
     ):

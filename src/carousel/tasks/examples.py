@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..data.splits import by_group, by_time, draw, folds, strata
 from ..errors import UsageError
+from ..nn.heads import fits
 from ..settings import Settings, fold_of
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Metric
@@ -98,6 +99,10 @@ class Problem(Protocol):
 
     outputs: int
     """Numbers that the network gives for an example."""
+    criterion: str
+    """The loss, by its name in `carousel.nn.losses`."""
+    targets: str
+    """What is asked for: "classes" or "numbers"."""
 
     @property
     def loss_in(self) -> str | None:
@@ -150,6 +155,7 @@ class ExampleTask:
         self.parts, self.problem, self.settings, self.lengths = parts, problem, settings, lengths
         assert settings.training.batch is not None
         self.batch = min(settings.training.batch, len(parts["train"]))
+        self.remarks: list[str] = []
 
     def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
         """(rows, outputs) of the network for these examples."""
@@ -162,6 +168,11 @@ class ExampleTask:
     def training_loss(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
         """The mean loss of these training examples."""
         return self.problem.loss(self.outputs(network, rows, device), rows)
+
+    def judge_head(self, network: nn.Module) -> None:
+        """Remark on a last layer that the loss does not fit."""
+        wrong = fits(network, self.problem.criterion, self.problem.targets)
+        self.remarks += [] if wrong is None else [f"Does the network fit its loss? {wrong}"]
 
     def feed(self, part: int, parts: int) -> ExampleFeed:
         """The training examples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -215,6 +215,7 @@ class ForecastTask:
 
     unit: str = "window"
     repairs: ClassVar[Mapping[str, Repair]] = COMMON
+    remarks: Sequence[str] = ()
     unasked: ClassVar[Collection[str]] = ("class-imbalance", "data-leakage", "label-noise", "unshuffled-data")
     """Questions about independent samples; windows overlap."""
 

@@ -244,6 +244,7 @@ class ImageTask(ExampleTask):
         made = self.network()
         with torch.no_grad():
             made.eval()(self.pixels(self.parts["train"][:1], torch.device("cpu")))
+        self.judge_head(made)
         return made
 
     def documents(self) -> dict[str, Any]:

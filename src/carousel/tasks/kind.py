@@ -87,6 +87,9 @@ class KindTask(Task, Protocol):
     batch: int
     """As in the settings; lowered where the data are few."""
 
+    remarks: Sequence[str]
+    """Sentences about the network that the user should read, once it is checked."""
+
     def check(self) -> nn.Module:
         """A network that ran for a step, so that a cell that breaks its contract is found before training begins."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -124,6 +124,7 @@ class LanguageModelTask:
     """
 
     repairs: ClassVar[Mapping[str, Repair]] = COMMON
+    remarks: Sequence[str] = ()
     unasked: ClassVar[Collection[str]] = ("class-imbalance", "data-leakage", "label-noise", "unshuffled-data")
     """Questions about samples; a text is one, and in order."""
 

@@ -41,7 +41,7 @@ class Regress:
         unit: what an example is called.
     """
 
-    outputs = 1
+    outputs, criterion, targets = 1, "squared-error", "numbers"
     loss_in = "mean squared error, standardized"
 
     def __init__(self, name: str, truth: NDArray[np.float64], train: Rows, *, unit: str):

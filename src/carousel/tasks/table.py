@@ -161,6 +161,7 @@ class TableTask(ExampleTask):
         made = self.network()
         with torch.no_grad():
             made.eval()(*self._inputs(self.parts["train"][:1]))
+        self.judge_head(made)
         return made
 
     def documents(self) -> dict[str, Any]:

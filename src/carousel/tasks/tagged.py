@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -136,6 +136,7 @@ class TaggedTask:
 
     unit: ClassVar[str] = "word"
     repairs: ClassVar[Mapping[str, Repair]] = COMMON
+    remarks: Sequence[str] = ()
     unasked: ClassVar[Collection[str]] = ("class-imbalance",)
     """Tags are of unlike frequency by nature."""
 
