@@ -77,9 +77,8 @@ def test_labelled_from_the_file_to_the_answer(run: Callable[..., tuple[int, str]
     trained = carousel.load("run")
     assert trained.status["best_dev_accuracy"] >= 0.7
     assert {"dev_accuracy", "dev_balanced_accuracy"} <= set(trained.metrics[-1])
-    assert trained.config["labelled"] == {
-        "text_column": "word", "label_column": "shape", "pooling": "max",
-    }  # fmt: skip
+    assert trained.config["labelled"] == {"text_column": "word", "pooling": "max"}
+    assert trained.config["data"]["label_column"] == "shape"
     assert trained.config["data"]["level"] == "char"
     assert "tagged" not in trained.config
     (answer,) = trained.predict(["kvwkvw"])

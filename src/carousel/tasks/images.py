@@ -28,7 +28,7 @@ from ..settings import Settings
 from ..training.task import Shown
 from .classify import Classify, answer_lines, balance, class_probabilities, oddities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
-from .kind import RECURRENT, Kind, Sources, Stored, document
+from .kind import RECURRENT, FromFiles, Kind, Sources, Stored, document
 from .repairs import COMMON, Repair
 from .scores import judged
 
@@ -78,7 +78,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(FromFiles):
     """Images, read and split."""
 
     read: ImageSet
@@ -120,16 +120,6 @@ class ImageData:
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced, unit="image")
         return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
-
-    @property
-    def name(self) -> str:
-        """Of the files."""
-        return self.read.name
-
-    @property
-    def digest(self) -> str:
-        """Of their content."""
-        return self.read.digest
 
     def about(self) -> str:
         """What was found, and the options that say otherwise."""

@@ -26,6 +26,7 @@ __all__ = [
     "LAYERED",
     "RECURRENT",
     "Data",
+    "FromFiles",
     "Kind",
     "KindTask",
     "Sources",
@@ -77,6 +78,22 @@ class Data(Protocol):
     def origin(self) -> dict[str, Any]:
         """What the configuration keeps of it, as plain data."""
         ...
+
+
+class FromFiles:
+    """What data know by `read`, which is what was read from the files."""
+
+    read: Any
+
+    @property
+    def name(self) -> str:
+        """Of the files."""
+        return self.read.name
+
+    @property
+    def digest(self) -> str:
+        """Of their content."""
+        return self.read.digest
 
 
 class KindTask(Task, Protocol):

@@ -23,14 +23,14 @@ from ..training.task import Shown
 from .classifier import Classifier, scores_of
 from .classify import Classify, answer_lines, balance, oddities
 from .examples import ExampleTask, Rows, divided
-from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
+from .kind import LAYERED, FromFiles, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 
 __all__ = ["LABELLED", "LabelledData", "LabelledTask"]
 
 
 @dataclass(frozen=True)
-class LabelledData:
+class LabelledData(FromFiles):
     """Labelled sequences, encoded and split.
 
     Attributes:
@@ -90,16 +90,6 @@ class LabelledData:
         notes = [*read.notes, *oddities(labels[parts["train"]], names, balanced=balanced, unit="sequence")]
         sequences = vocabulary.encode_all(read.texts)
         return cls(read, vocabulary, names, sequences, labels, parts, {"level": level, **columns}, notes)
-
-    @property
-    def name(self) -> str:
-        """Of the files."""
-        return self.read.name
-
-    @property
-    def digest(self) -> str:
-        """Of their content."""
-        return self.read.digest
 
     def about(self) -> str:
         """What was found, and the options that say otherwise."""

@@ -23,7 +23,7 @@ from ..training.task import Shown
 from .classify import Classify, answer_lines, balance, class_probabilities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
 from .images import title
-from .kind import RECURRENT, Kind, Sources, Stored, document
+from .kind import RECURRENT, FromFiles, Kind, Sources, Stored, document
 from .regress import METRICS, Regress, errors, told_lines
 from .repairs import COMMON, Repair
 from .scores import judged
@@ -35,7 +35,7 @@ SHOWN_COLUMNS = 6
 
 
 @dataclass(frozen=True)
-class TableData:
+class TableData(FromFiles):
     """A table, read, split and encoded."""
 
     read: Table
@@ -74,16 +74,6 @@ class TableData:
             read, encoding, torch.from_numpy(numbers), torch.from_numpy(categories), parts, found,
             [*read.notes, *encoding.notes],
         )  # fmt: skip
-
-    @property
-    def name(self) -> str:
-        """Of the files."""
-        return self.read.name
-
-    @property
-    def digest(self) -> str:
-        """Of their content."""
-        return self.read.digest
 
     def about(self) -> str:
         """What was found, and the options that say otherwise."""

@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..training.feeds import ExampleFeed
 from ..training.task import Evaluation, Shown
 from .examples import divided
-from .kind import LAYERED, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
+from .kind import LAYERED, FromFiles, Kind, Sources, Stored, blamed, document, make_recurrent, recurrent_layer
 from .repairs import COMMON, Repair
 from .scores import ACCURACY, F1, accuracy, confusion, confusion_panel, f1
 from .tagger import EVALUATION_BATCH, Tagger, tensors
@@ -38,7 +38,7 @@ ABSENT = -100
 
 
 @dataclass(frozen=True)
-class TaggedData:
+class TaggedData(FromFiles):
     """Tagged sentences, encoded and split.
 
     Attributes:
@@ -93,16 +93,6 @@ class TaggedData:
         found = {"word_column": read.word_column, "tag_column": read.tag_column}
         encoded = vocabulary.encode_all(read.words)
         return cls(read, vocabulary, characters, names, encoded, tags, parts, found, notes)
-
-    @property
-    def name(self) -> str:
-        """Of the files."""
-        return self.read.name
-
-    @property
-    def digest(self) -> str:
-        """Of their content."""
-        return self.read.digest
 
     @cached_property
     def columns(self) -> Ragged:
