@@ -61,11 +61,9 @@ def rules(condition: float) -> dict[str, tuple[Rule, float, str]]:
 
 
 def factor(rule: Rule, curvature: Tensor) -> float:
-    """The closed form at any α and μ: the largest root of z² - (1 + μ - αλ) z + μ, with Nesterov's of μ(1 - αλ)."""
-    mu = rule.momentum * (1 - rule.step * curvature) if rule.nesterov else torch.full_like(curvature, rule.momentum)
-    middle = 1 - rule.step * curvature + mu
-    pairs = zip(middle.tolist(), mu.tolist(), strict=True)
-    return max(float(abs(np.roots([1, -a, b])).max()) for a, b in pairs)
+    """The closed form of momentum at any α and μ: the largest root of z² - (1 + μ - αλ) z + μ."""
+    middle = 1 + rule.momentum - rule.step * curvature
+    return max(float(abs(np.roots([1, -a, rule.momentum])).max()) for a in middle.tolist())
 
 
 def speed(found: Tensor) -> float:
@@ -144,15 +142,11 @@ def run(recipe: carousel.recipes.Recipe) -> None:
     figure = Figure((6, 3.6))
     axis, condition = figure.add_subplot(), max(condition for _, condition in paths)
     for number, (name, (_, rate, formula)) in enumerate(rules(condition).items()):
-        size = paths[name, condition].norm(dim=1)[: 60 * round(math.sqrt(condition))]
-        axis.semilogy(
-            size, color=f"C{number}", linestyle=("-", "--", "-.")[number], label=f"{name.split(',')[0]}: {formula}"
-        )
+        size, label = paths[name, condition].norm(dim=1)[: 60 * round(math.sqrt(condition))], name.split(",")[0]
+        axis.semilogy(size, f"C{number}" + ("-", "--", "-.")[number], label=f"{label}: {formula}")
         at = [0, len(size) - 1]
         axis.semilogy(at, [float(size[0]) * rate**t for t in at], ":", color=f"C{number}", linewidth=1)
-    axis.set(
-        xlabel="step", ylabel="distance ‖w‖", ylim=(1e-12, 1e3), title=f"κ = {condition}; dotted: the closed forms"
-    )
+    axis.set(xlabel="step", ylabel="distance ‖w‖", ylim=(1e-12, 1e3), title=f"κ = {condition}; dotted: closed forms")
     axis.legend(fontsize=8, loc="center right")
     figure.tight_layout()
     recipe.figure(figure, "distance.svg")
