@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 __all__ = ["FUNCTIONS", "bend", "by_hand", "fitted", "grid", "weights"]
 
@@ -43,24 +44,37 @@ def weights(sizes: tuple[int, ...]) -> int:
     return sum(p.numel() for p in network(sizes).parameters())
 
 
+@torch.no_grad()
 def fitted(f: Callable[[Tensor], Tensor], sizes: tuple[int, ...], seed: int, rounds: int) -> tuple[float, Tensor]:
-    """Root mean square error on the points after L-BFGS, and what the network says there."""
+    """Root mean square error on the points, and what the network says there, after rounds of Levenberg-Marquardt.
+
+    A round solves (JᵀJ/N + μ 1) s = Jᵀe/N, e the errors and J their derivatives, and takes the step if it helps.
+    """
     torch.manual_seed(seed)
     net, x = network(sizes), grid()
-    y = f(x)
-    rule = torch.optim.LBFGS(net.parameters(), max_iter=rounds, history_size=50, line_search_fn="strong_wolfe",
-                             tolerance_grad=1e-12, tolerance_change=1e-14)  # fmt: skip
+    y, shapes = f(x)[:, 0], {name: p.shape for name, p in net.named_parameters()}
+    flat, damping = torch.cat([p.flatten() for p in net.parameters()]), 1e-2
 
-    def loss() -> Tensor:
-        rule.zero_grad()
-        error = (net(x) - y).square().mean()
-        error.backward()
-        return error
+    def said(flat: Tensor, x: Tensor) -> Tensor:
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        values = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        return functional_call(net, values, (x,))[..., 0]
 
-    rule.step(loss)  # pyright: ignore[reportArgumentType]
-    with torch.no_grad():
-        said = net(x)
-        return float((said - y).square().mean().sqrt()), said
+    derivatives = vmap(grad(said), (None, 0))
+    error = said(flat, x) - y
+    for _ in range(rounds):
+        jacobian = derivatives(flat, x)
+        curvature, slope = jacobian.T @ jacobian / POINTS, jacobian.T @ error / POINTS
+        for _ in range(8):
+            step = torch.linalg.solve(curvature + damping * torch.eye(len(flat), dtype=flat.dtype), slope)
+            new = said(flat - step, x) - y
+            if new.norm() < error.norm():
+                flat, error, damping = flat - step, new, max(damping / 3, 1e-15)
+                break
+            damping *= 4
+        else:
+            break
+    return float(error.square().mean().sqrt()), error + y
 
 
 def by_hand(f: Callable[[Tensor], Tensor], width: int) -> float:

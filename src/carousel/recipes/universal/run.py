@@ -17,7 +17,7 @@ import carousel
 
 from .fit import FUNCTIONS, bend, by_hand, fitted, grid, weights
 
-WIDTHS, SEEDS, ROUNDS = (4, 8, 16, 32, 64), 3, 300
+WIDTHS, SEEDS, ROUNDS = (4, 8, 16, 32, 64), 5, 150
 SHAPES = ((64,), (12, 12))
 COLORS = dict(zip(FUNCTIONS, ("C0o-", "C1s--", "C2^-.", "C3v:"), strict=True))
 
