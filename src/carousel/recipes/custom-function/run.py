@@ -117,7 +117,7 @@ def run(recipe: carousel.recipes.Recipe) -> None:
     checks = ("MyReLU", mine, True), ("the lecture's", lecture, True), ("with a mistake in it", Wrong.apply, False)
     for name, function, expected in checks:
         words = [("fails", "passes")[right] for right in (expected, checked(function))]
-        recipe.claim(f"{name}: gradient check at 200 points", *words, words[0] == words[1],
+        recipe.claim(f"{name}: gradient check at 200 points", words[0], words[1], words[0] == words[1],
                      "torch.autograd.gradcheck, float64")  # fmt: skip
     recipe.figure(differences(recipe), "differences.svg")
     zero = torch.zeros(1, requires_grad=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -39,9 +40,10 @@ class Flow(NamedTuple):
 
 def digits() -> tuple[Tensor, Tensor]:
     """A batch of digits, each of mean square one, and what they are."""
-    data, chosen = load_digits(), torch.randperm(1797, generator=torch.Generator().manual_seed(0))[:BATCH]
-    x = torch.from_numpy(data.data).float()[chosen]
-    return x / x.square().mean(1, keepdim=True).sqrt(), torch.from_numpy(data.target)[chosen]
+    data, target = (torch.from_numpy(np.asarray(part)) for part in load_digits(return_X_y=True))
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:BATCH]
+    x = data.float()[chosen]
+    return x / x.square().mean(1, keepdim=True).sqrt(), target[chosen]
 
 
 def flow(name: str, variance: float, seed: int, layers: int) -> Flow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -21,9 +22,9 @@ RULE = f"gradient descent, {UPDATES} batches of {BATCH}, best of {len(RATES)} ra
 
 def digits() -> tuple[Tensor, Tensor]:
     """1,797 digits as 500 random mixtures of their 64 pixels, mean 0 and variance 1 each; and what they are."""
-    data = load_digits()
-    x = torch.from_numpy(data.data).float() @ torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(0))
-    return (x - x.mean(0)) / x.std(0), torch.from_numpy(data.target)
+    data, target = (torch.from_numpy(np.asarray(part)) for part in load_digits(return_X_y=True))
+    x = data.float() @ torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(0))
+    return (x - x.mean(0)) / x.std(0), target
 
 
 def network(setting: Setting, *, normed: bool) -> nn.Sequential:

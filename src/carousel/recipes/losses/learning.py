@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
@@ -21,8 +22,8 @@ Losses = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 def digits() -> tuple[Tensor, Tensor]:
     """1,797 digits of 64 pixels from -1 to 1, and what they are."""
-    data = load_digits()
-    return torch.from_numpy(data.data).float() / 8 - 1, torch.from_numpy(data.target)
+    data, target = (torch.from_numpy(np.asarray(part)) for part in load_digits(return_X_y=True))
+    return data.float() / 8 - 1, target
 
 
 def started(x: Tensor, y: Tensor, seed: int, *, wrong: bool, updates: int) -> nn.Sequential:

@@ -68,8 +68,7 @@ def factor(rule: Rule, curvature: Tensor) -> float:
 
 def speed(found: Tensor) -> float:
     """-ln of the factor a step, measured on the largest of |w_t| and |w_{t+1}| over the last two thirds of a path."""
-    size = found.abs().amax(1)
-    size = torch.maximum(size[1:], size[:-1])
+    size = found.abs().amax(1).unfold(0, 2, 1).amax(1)
     first = len(size) // 3
     return -float((size[-1] / size[first]).log()) / (len(size) - 1 - first)
 
@@ -128,8 +127,8 @@ def draw(recipe: carousel.recipes.Recipe) -> Figure:
     figure.supxlabel("flat direction, λ = 1", fontsize=9)
     figure.supylabel(f"steep direction, λ = {condition}", fontsize=9)
     figure.tight_layout()
-    steep = path(shown["gradient descent, best step"], curvature, start, PICTURED)[:, 1]
-    turns = int((steep[1:] * steep[:-1] < 0).sum())
+    signs = path(shown["gradient descent, best step"], curvature, start, PICTURED)[:, 1].sign()
+    turns = int((signs.diff() != 0).sum())
     recipe.claim(f"κ = {condition}, best step: sign changes along the steep direction in {PICTURED} steps", PICTURED,
                  turns, turns == PICTURED, "CS231n: jitter along the steep direction; 1 - αλₙ < 0")  # fmt: skip
     return figure
@@ -138,8 +137,7 @@ def draw(recipe: carousel.recipes.Recipe) -> Figure:
 def run(recipe: carousel.recipes.Recipe) -> None:
     """All of it."""
     recipe.figure(draw(recipe), "bowl.svg")
-    paths = measured(recipe)
-    figure = Figure((6, 3.6))
+    paths, figure = measured(recipe), Figure((6, 3.6))
     axis, condition = figure.add_subplot(), max(condition for _, condition in paths)
     for number, (name, (_, rate, formula)) in enumerate(rules(condition).items()):
         size, label = paths[name, condition].norm(dim=1)[: 60 * round(math.sqrt(condition))], name.split(",")[0]
