@@ -8,6 +8,7 @@ convolution is the transpose of; what groups are; and pictures of where the kern
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def sizes(recipe: carousel.recipes.Recipe) -> None:
             widths, (1, 2, 3, 4, 5), (1, 2, 3), ("none", "half", "full", 1), (1, 2)
         ):
             pad = carousel.nn.padding_size(padding, kernel, dilation)
-            options = {"stride": stride, "padding": pad, "dilation": dilation}
+            options: dict[str, Any] = {"stride": stride, "padding": pad, "dilation": dilation}
             x = torch.empty(1, 4, *[width] * dimensions, device="meta")
             wide = output_size(width, kernel, **options)
             small = output_size(width, kernel, **options, transposed=True)
@@ -64,7 +65,7 @@ def examples(recipe: carousel.recipes.Recipe) -> str:
     lines, right, returned = [f"{'':28}{'W':>3}{'F':>3}{'S':>3}{'P':>3}{'d':>3}{'out':>5}{'transposed':>12}"], 0, 0
     for title, size, kernel, stride, name, dilation, drawn in GUIDE:
         padding = carousel.nn.padding_size(name, kernel, dilation)
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
         out = output_size(size, kernel, **options)
         extra = (size + 2 * padding - dilation * (kernel - 1) - 1) % stride  # what the floor has cut off
         again = output_size(out, kernel, **options, transposed=True, extra=extra)
@@ -80,7 +81,7 @@ def values(recipe: carousel.recipes.Recipe) -> None:
     """What the names mean: the transpose of a matrix, and layers side by side."""
     generator, worst = torch.Generator().manual_seed(0), 0.0
     for stride, padding, dilation in itertools.product((1, 2, 3), (0, 1, 2), (1, 2)):
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
         x, w = (torch.randn(s, dtype=torch.float64, generator=generator) for s in ((1, 3, 9, 11), (4, 3, 3, 2)))
         y = F.conv2d(x, w, **options)
         z = torch.randn(y.shape, dtype=torch.float64, generator=generator)
