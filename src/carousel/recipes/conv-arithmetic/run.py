@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import carousel
-from carousel.nn import output_size
 
 from .draw import row, square
 
@@ -42,8 +41,8 @@ def sizes(recipe: carousel.recipes.Recipe) -> None:
             pad = carousel.nn.padding_size(padding, kernel, dilation)
             options: dict[str, Any] = {"stride": stride, "padding": pad, "dilation": dilation}
             x = torch.empty(1, 4, *[width] * dimensions, device="meta")
-            wide = output_size(width, kernel, **options)
-            small = output_size(width, kernel, **options, transposed=True)
+            wide = carousel.nn.output_size(width, kernel, **options)
+            small = carousel.nn.output_size(width, kernel, **options, transposed=True)
             for groups in (1, 2) if wide > 0 and small > 0 else ():
                 tried += 1
                 layer = CONV[dimensions - 1](4, 2, kernel, **options, groups=groups, device="meta")
@@ -58,7 +57,7 @@ def sizes(recipe: carousel.recipes.Recipe) -> None:
 
 def examples(recipe: carousel.recipes.Recipe) -> str:
     """The lecture's example and the guide's, with what they draw, and back by a transposed convolution."""
-    lecture = output_size(5, 3, stride=2, padding=1)
+    lecture = carousel.nn.output_size(5, 3, stride=2, padding=1)
     recipe.claim(
         "W = 5, F = 3, S = 2, P = 1", 3, lecture, lecture == 3, "the lecture's slide on 1-D convolution (cs231n)"
     )
@@ -66,9 +65,9 @@ def examples(recipe: carousel.recipes.Recipe) -> str:
     for title, size, kernel, stride, name, dilation, drawn in GUIDE:
         padding = carousel.nn.padding_size(name, kernel, dilation)
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-        out = output_size(size, kernel, **options)
+        out = carousel.nn.output_size(size, kernel, **options)
         extra = (size + 2 * padding - dilation * (kernel - 1) - 1) % stride  # what the floor has cut off
-        again = output_size(out, kernel, **options, transposed=True, extra=extra)
+        again = carousel.nn.output_size(out, kernel, **options, transposed=True, extra=extra)
         right, returned = right + (out == drawn), returned + (again == size)
         lines.append(f"{title:28}{size:3}{kernel:3}{stride:3}{padding:3}{dilation:3}{out:5}{f'{out} → {again}':>12}")
     recipe.claim("drawings whose output size is the formula's", len(GUIDE), right, right == len(GUIDE), GUIDED)
