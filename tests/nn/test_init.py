@@ -26,6 +26,8 @@ LAYERS = [
     (lambda: nn.Conv1d(12, 20, 5, groups=4), 3 * 5, 5 * 5),
     (lambda: nn.ConvTranspose3d(12, 20, 3), 12 * 27, 20 * 27),
     (lambda: nn.ConvTranspose2d(12, 20, 5, groups=2), 6 * 25, 10 * 25),
+    (lambda: nn.Bilinear(6, 7, 90), 42, 90),
+    (lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(60, 90)), 60, 90),
 ]
 
 
@@ -123,6 +125,11 @@ def test_lsuv_gives_each_layer_unit_variance(name: str) -> None:
     net.eval()(x)
     assert len(variances) == len(hooks)
     assert all(0.9 <= v <= 1.1 for v in variances)
+
+
+def test_lsuv_of_a_layer_with_weight_norm() -> None:
+    net, x = torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 5)), torch.randn(70, 6)
+    assert initialize(net, "lsuv", batch=x)(x).var().item() == pytest.approx(1, abs=0.1)
 
 
 def test_lsuv_of_a_linear_layer_keeps_its_directions() -> None:

@@ -269,3 +269,34 @@ def test_options_have_defaults() -> None:
         assert "depth" not in options_of(name)
         assert all(isinstance(option, str) for option in options_of(name))
     assert options_of("vgg16") == {"hidden_size": 4096, "dropout": 0.5, "batchnorm": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("perceptron", (20,), {}),
+        ("threshold", (20,), {}),
+        ("mlp", (20,), {"hidden_size": 30, "batchnorm": True}),
+        ("maxout", (20,), {"hidden_size": 10, "dropout": 0.0}),
+        ("rbf", (20,), {}),
+        ("highway", (20,), {}),
+        ("convnet", (2, 12), {"filters": 4, "blocks": 2, "dropout": 0.0}),
+        ("lenet5", (1, 12, 12), {}),
+        ("plain20", (1, 6, 6), {"filters": 4}),
+        ("resnet20", (1, 6, 6), {"filters": 4}),
+        ("sentence-cnn", (9,), {"vocabulary": 15, "embedding_size": 8, "maps": 5}),
+    ],
+)
+def test_networks_learn_a_few_examples_by_heart(name: str, shape: tuple[int, ...], options: dict) -> None:
+    x = torch.randint(15, (24, *shape)) if name == "sentence-cnn" else torch.randn(24, *shape)
+    target = torch.arange(24) % 3
+    net = network(name, shape, 3, **options)
+    rule = torch.optim.Adam(net.parameters(), lr=0.01)
+    losses = []
+    for _ in range(80):
+        loss = F.cross_entropy(net(x), target)
+        rule.zero_grad()
+        loss.backward()
+        rule.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 4

@@ -212,3 +212,27 @@ def test_activations_are_those_of_the_shapes() -> None:
     found = on_nothing("resnet50")
     assert found.activation_bytes == 4 * found.activations
     assert all(row.activations in (0, prod(row.output)) for row in found.rows)
+
+
+def test_tied_weights_are_counted_once() -> None:
+    net = nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11, bias=False))
+    net[1].weight = net[0].weight
+    found = summary(net, torch.zeros(2, 5, dtype=torch.int64))
+    assert [row.parameters for row in found.rows] == [66, 0]
+    assert (found.parameters, found.multiply_adds, found.notes) == (66, 10 * 66, [])
+
+
+def test_a_network_that_looks_at_its_lengths() -> None:
+    recurrent = carousel.nn.Recurrent(carousel.cells.LSTM, 4, 3, bidirectional=True)
+    net = carousel.nn.SequenceClassifier(9, recurrent, 2, embedding_size=4)
+    found = summary(net, (torch.zeros(7, 2, dtype=torch.int64), torch.tensor([7, 3])))
+    assert [row.name for row in found.rows] == ["embedding", "recurrent", "scores"]
+    assert found.multiply_adds == 2 * (7 * 2 * 12 * (4 + 3) + 6 * 2)
+
+
+def test_weights_under_a_parametrization() -> None:
+    net = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), nn.ReLU())
+    found = summary(net, (4,))
+    assert found.multiply_adds == 12
+    assert found.parameters == sum(row.parameters for row in found.rows) == 12 + 3 + 3
+    assert found.notes == []

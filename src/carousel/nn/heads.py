@@ -98,7 +98,7 @@ def fits(head: nn.Module | str, loss: nn.Module | str, targets: str = "classes")
 
     Example:
         >>> print(fits(nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()), "logistic"))       # doctest: +NORMALIZE_WHITESPACE
-        sigmoid before the logistic loss: sigmoid is applied twice, so that no probability falls below 1/2. The loss has
+        Sigmoid before the logistic loss: sigmoid is applied twice, so that no probability falls below 1/2. The loss has
         it inside. Let the network end with its dense layer.
         >>> fits(nn.Linear(4, 3), "cross-entropy") is None
         True
@@ -120,7 +120,7 @@ def fits(head: nn.Module | str, loss: nn.Module | str, targets: str = "classes")
     else:
         why = UNFIT.get((name, kind))
     shown = "scores" if name == "none" else name
-    return None if why is None else f"{shown} before the {kind} loss: {why}"
+    return None if why is None else f"{shown.capitalize()} before the {kind} loss: {why}"
 
 
 def _last(module: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..errors import UsageError
 
@@ -80,18 +81,23 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def _fill(layer: nn.Module, draw: Draw, generator: torch.Generator | None) -> None:
     """Draw a layer's weight group by group, as (units, inputs, *kernel), so that n and m are what they mean."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    groups = layer.groups if isinstance(layer, _ConvNd) else 1
-    for block in weight.detach().chunk(groups):
+    weight = torch.empty_like(layer.weight, memory_format=torch.contiguous_format)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    for block in weight.chunk(layer.groups if isinstance(layer, _ConvNd) else 1):
         turned = block.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else block
-        if isinstance(layer, nn.Bilinear):
-            turned = turned.flatten(1)
+        turned = turned.flatten(1) if isinstance(layer, nn.Bilinear) else turned
         drawn = torch.empty_like(turned, memory_format=torch.contiguous_format)
         draw(drawn, generator)
         turned.copy_(drawn)
+    _set_weight(layer, weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+
+
+def _set_weight(layer: nn.Module, weight: Tensor) -> None:
+    if is_parametrized(layer, "weight"):  # such as by weight norm: through its inverse
+        layer.weight = weight
+    else:
+        layer.weight.copy_(weight)  # pyright: ignore[reportCallIssue]
 
 
 @torch.no_grad()
@@ -201,7 +207,7 @@ def lsuv(model: nn.Module, batch: Any, tolerance: float = 0.1, tries: int = 10) 
                     )
                 if abs(variance - 1) <= tolerance:
                     break
-                layer.weight.div_(math.sqrt(variance))  # pyright: ignore[reportCallIssue]
+                _set_weight(layer, layer.weight / math.sqrt(variance))  # pyright: ignore[reportOperatorIssue, reportArgumentType]
     finally:
         for module, flag in training.items():
             module.training = flag

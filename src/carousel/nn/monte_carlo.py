@@ -88,7 +88,7 @@ def monte_carlo(
     try:
         for module in training:
             module.training = not isinstance(module, _NormBase)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             for count in range(1, samples + 1):
                 value = _LINKS[link](model(*inputs))

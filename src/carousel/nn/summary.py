@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,7 +32,16 @@ __all__ = ["Row", "Summary", "summary"]
 
 WHOLE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, Recurrent)
 """One row each, whatever they are made of."""
-NO_PRODUCTS = (nn.Embedding, nn.EmbeddingBag, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+NO_PRODUCTS = (
+    nn.Embedding,
+    nn.EmbeddingBag,
+    _NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.PReLU,
+    ParametrizationList,
+)
 """Have weights, and need no product of matrices."""
 
 

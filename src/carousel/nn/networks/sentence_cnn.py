@@ -74,14 +74,14 @@ class SentenceCNN(nn.Module):
         if vectors is not None and (vectors.ndim != 2 or len(vectors) != vocabulary):
             raise UsageError(f"The word vectors are {tuple(vectors.shape)}; expected ({vocabulary}, size).")
         size = embedding_size if vectors is None else vectors.shape[1]
-        self.dropout, self.batch_first = dropout, batch_first
-        self.embeddings = nn.ModuleList([nn.Embedding(vocabulary, size)])
-        nn.init.uniform_(self.embeddings[0].weight, -0.25, 0.25)  # the paper's; about the variance of word2vec's  # pyright: ignore[reportArgumentType]
-        if vectors is not None:
-            channels = {"static": [True], "non-static": [False], "multichannel": [True, False]}[variant]
-            self.embeddings = nn.ModuleList(
-                nn.Embedding.from_pretrained(vectors.clone(), freeze) for freeze in channels
-            )
+        self.widths, self.dropout, self.batch_first = tuple(widths), dropout, batch_first
+        if vectors is None:
+            embeddings = [nn.Embedding(vocabulary, size)]
+            nn.init.uniform_(embeddings[0].weight, -0.25, 0.25)  # the paper's, about the variance of word2vec's
+        else:
+            kept = {"static": [True], "non-static": [False], "multichannel": [True, False]}[variant]
+            embeddings = [nn.Embedding.from_pretrained(vectors.clone(), freeze) for freeze in kept]
+        self.embeddings = nn.ModuleList(embeddings)
         self.convolutions = nn.ModuleList(nn.Conv1d(len(self.embeddings) * size, maps, width) for width in widths)
         self.scores = nn.Linear(maps * len(widths), classes)
 
@@ -91,13 +91,12 @@ class SentenceCNN(nn.Module):
         batch, time = tokens.shape
         lengths = tokens.new_full((batch,), time) if lengths is None else lengths
         x = torch.cat([embedding(tokens) for embedding in self.embeddings], dim=2)
-        place = torch.arange(time + max(c.kernel_size[0] for c in self.convolutions), device=x.device)  # pyright: ignore
+        place = torch.arange(time + max(self.widths), device=x.device)
         x = (x * (place[:time] < lengths.unsqueeze(1)).unsqueeze(2)).transpose(1, 2)
         largest = []
-        for convolution in self.convolutions:
-            hang = convolution.kernel_size[0] - 1  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
-            y = convolution(F.pad(x, (hang, hang)))
-            beyond = place[: time + hang] >= (lengths + hang).unsqueeze(1)
+        for convolution, width in zip(self.convolutions, self.widths, strict=True):
+            y = convolution(F.pad(x, (width - 1, width - 1)))
+            beyond = place[: y.shape[2]] >= (lengths + width - 1).unsqueeze(1)
             largest.append(y.masked_fill(beyond.unsqueeze(1), -math.inf).amax(2).relu())
         return self.scores(F.dropout(torch.cat(largest, dim=1), self.dropout, self.training))
 

@@ -8,6 +8,7 @@ convolution is the transpose of; what groups are; and pictures of where the kern
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import carousel
-from carousel.nn import output_size
 
 from .draw import row, square
 
@@ -39,10 +39,10 @@ def sizes(recipe: carousel.recipes.Recipe) -> None:
             widths, (1, 2, 3, 4, 5), (1, 2, 3), ("none", "half", "full", 1), (1, 2)
         ):
             pad = carousel.nn.padding_size(padding, kernel, dilation)
-            options = {"stride": stride, "padding": pad, "dilation": dilation}
+            options: dict[str, Any] = {"stride": stride, "padding": pad, "dilation": dilation}
             x = torch.empty(1, 4, *[width] * dimensions, device="meta")
-            wide = output_size(width, kernel, **options)
-            small = output_size(width, kernel, **options, transposed=True)
+            wide = carousel.nn.output_size(width, kernel, **options)
+            small = carousel.nn.output_size(width, kernel, **options, transposed=True)
             for groups in (1, 2) if wide > 0 and small > 0 else ():
                 tried += 1
                 layer = CONV[dimensions - 1](4, 2, kernel, **options, groups=groups, device="meta")
@@ -57,17 +57,17 @@ def sizes(recipe: carousel.recipes.Recipe) -> None:
 
 def examples(recipe: carousel.recipes.Recipe) -> str:
     """The lecture's example and the guide's, with what they draw, and back by a transposed convolution."""
-    lecture = output_size(5, 3, stride=2, padding=1)
+    lecture = carousel.nn.output_size(5, 3, stride=2, padding=1)
     recipe.claim(
         "W = 5, F = 3, S = 2, P = 1", 3, lecture, lecture == 3, "the lecture's slide on 1-D convolution (cs231n)"
     )
     lines, right, returned = [f"{'':28}{'W':>3}{'F':>3}{'S':>3}{'P':>3}{'d':>3}{'out':>5}{'transposed':>12}"], 0, 0
     for title, size, kernel, stride, name, dilation, drawn in GUIDE:
         padding = carousel.nn.padding_size(name, kernel, dilation)
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
-        out = output_size(size, kernel, **options)
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        out = carousel.nn.output_size(size, kernel, **options)
         extra = (size + 2 * padding - dilation * (kernel - 1) - 1) % stride  # what the floor has cut off
-        again = output_size(out, kernel, **options, transposed=True, extra=extra)
+        again = carousel.nn.output_size(out, kernel, **options, transposed=True, extra=extra)
         right, returned = right + (out == drawn), returned + (again == size)
         lines.append(f"{title:28}{size:3}{kernel:3}{stride:3}{padding:3}{dilation:3}{out:5}{f'{out} → {again}':>12}")
     recipe.claim("drawings whose output size is the formula's", len(GUIDE), right, right == len(GUIDE), GUIDED)
@@ -80,7 +80,7 @@ def values(recipe: carousel.recipes.Recipe) -> None:
     """What the names mean: the transpose of a matrix, and layers side by side."""
     generator, worst = torch.Generator().manual_seed(0), 0.0
     for stride, padding, dilation in itertools.product((1, 2, 3), (0, 1, 2), (1, 2)):
-        options = {"stride": stride, "padding": padding, "dilation": dilation}
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
         x, w = (torch.randn(s, dtype=torch.float64, generator=generator) for s in ((1, 3, 9, 11), (4, 3, 3, 2)))
         y = F.conv2d(x, w, **options)
         z = torch.randn(y.shape, dtype=torch.float64, generator=generator)
