@@ -176,7 +176,7 @@ class NetworkSettings:
     """Images, table: a network's name, such as mlp, lenet5 or resnet20, or its layers in a line:
     'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: convnet; table: mlp."""
     init: str | None = None
-    """Images, table: initial weights: zeros, small, gaussian, xavier, he, orthogonal or lsuv; PyTorch's own if not
+    """Images, table: initial weights: zeros, small, unit, xavier, he, orthogonal or lsuv; PyTorch's own if not
     given."""
     cell: str | None = None
     """A cell's name, or FILE.py:Class for your own. If not given, text: lstm-coupled-layernorm; labelled, tagged
