@@ -56,7 +56,19 @@ NAMES = {
 }
 """SHA-256 of the file of each nationality."""
 
+MNIST = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+"""SHA-256 of its files; the site of its authors is gone."""
+
 SOURCES = {
+    **{
+        f"mnist/{name}": Source(f"https://ossci-datasets.s3.amazonaws.com/mnist/{name}", digest)
+        for name, digest in MNIST.items()
+    },
     "text/tinyshakespeare.txt": Source(SHAKESPEARE, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),
     "series/daily-min-temperatures.csv": Source(
         f"{BROWNLEE}/daily-min-temperatures.csv", "8b9de63ed6789492bf497625e7f9beb96a63d367b4b0a21754006f749fa5e5da"
