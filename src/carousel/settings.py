@@ -175,6 +175,8 @@ class NetworkSettings:
     network: str | None = None
     """Images, table: a network's name, such as mlp, lenet5 or resnet20, or its layers in a line:
     'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: convnet; table: mlp."""
+    network_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them
+    """Options of a named network, as pairs: --network-options filters 8."""
     init: str | None = None
     """Images, table: initial weights: zeros, small, unit, xavier, he, orthogonal or lsuv; PyTorch's own if not
     given."""

@@ -141,6 +141,7 @@ def test_every_rule_start_and_loss_trains() -> None:
         ({"hidden_size": 7}, "--hidden-size means nothing for images"),
         ({"target": ("x",)}, "--target means nothing for images"),
         ({"init": "magic"}, "magic"),
+        ({"network": "resnet20", "network_options": {"filter": 8}}, "no option 'filter'"),
         ({"size": 2, "network": "conv 4 5, dense"}, "conv"),
     ],
 )
@@ -219,7 +220,8 @@ def test_bad_requests_for_tables(options: dict[str, Any], shown: str) -> None:
 
 
 def test_every_example_is_tested_in_one_fold(run: Callable[..., tuple[int, str]]) -> None:
-    options = ["--target", "owns", "--drop", "score", *OPTIONS, "--steps", "10", "--no-doctor", "--out", "cv"]
+    wide = ["--network", "mlp", "--network-options", "hidden_size", "7", "layers", "1"]
+    options = ["--target", "owns", "--drop", "score", *OPTIONS, "--steps", "10", "--no-doctor", "--out", "cv", *wide]
     code, said = run("train", "people.csv", *options, "--folds", "3")
     assert code == 0, said
     for words in ("Fold 3 of 3", "On the test part of each fold", "deviation", "balanced_accuracy"):
@@ -228,6 +230,7 @@ def test_every_example_is_tested_in_one_fold(run: Callable[..., tuple[int, str]]
     sizes = [one.config["corpus"]["rows"] for one in runs]
     assert sum(size["test"] for size in sizes) == 300
     assert all(96 <= size["test"] <= 104 and 18 <= size["dev"] <= 22 for size in sizes)  # equal rows stay together
+    assert runs[0].model.layers.dense1.out_features == 7
     assert [one.config["data"]["fold"] for one in runs] == ["1/3", "2/3", "3/3"]
     finished = [one.status for one in runs]
     code, said = run("train", "people.csv", *options, "--folds", "3")  # nothing is left to do

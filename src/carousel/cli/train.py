@@ -77,8 +77,9 @@ def _train(
 
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
-    options = {name: _literal(value) for name, value in network.cell_options.items()}
-    network = dataclasses.replace(network, cell_options=options)
+    for name in ("cell_options", "network_options"):
+        pairs = {option: _literal(value) for option, value in getattr(network, name).items()}
+        network = dataclasses.replace(network, **{name: pairs})
     settings = Settings(reading, labelled, tagged, series, images, table, network, training)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")

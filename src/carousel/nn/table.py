@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class TableNetwork(nn.Module):
         sizes: of each category how many values it has; its vector has (values + 1) // 2 numbers, at most 50.
         layers: a network's name or a line of layers, see `carousel.nn.network`.
         outputs: numbers that come out.
+        options: of a named network.
 
     Example:
         >>> network = TableNetwork(3, [4], "dense 8, relu, dense", 2)
@@ -30,12 +32,14 @@ class TableNetwork(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(self, numbers: int, sizes: Sequence[int], layers: str, outputs: int):
+    def __init__(
+        self, numbers: int, sizes: Sequence[int], layers: str, outputs: int, options: Mapping[str, Any] | None = None
+    ):
         super().__init__()
         self.embeddings = nn.ModuleList(nn.Embedding(size, min((size + 1) // 2, WIDEST)) for size in sizes)
         width = numbers + sum(embedding.embedding_dim for embedding in self.embeddings)  # pyright: ignore
         self.width = width
-        self.layers = network(layers, (width,), outputs)
+        self.layers = network(layers, (width,), outputs, **(options or {}))
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """(batch, outputs) for (batch, numbers) and (batch, categories)."""

@@ -249,7 +249,7 @@ class ImageTask(ExampleTask):
 def build(settings: Settings, plan: Plan) -> nn.Module:
     """The network that the settings describe."""
     assert settings.network.network is not None
-    return network(settings.network.network, plan.shape, len(plan.classes))
+    return network(settings.network.network, plan.shape, len(plan.classes), **settings.network.network_options)
 
 
 def title(settings: Settings) -> str:

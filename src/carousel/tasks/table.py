@@ -178,9 +178,10 @@ def shown(values: Mapping[str, Any]) -> str:
 
 def build(settings: Settings, encoding: Encoding) -> TableNetwork:
     """The network that the settings describe."""
-    assert settings.network.network is not None
+    of = settings.network
+    assert of.network is not None
     outputs = len(encoding.classes) if encoding.problem == "classify" else 1
-    return TableNetwork(len(encoding.names), encoding.slots, settings.network.network, outputs)
+    return TableNetwork(len(encoding.names), encoding.slots, of.network, outputs, of.network_options)
 
 
 class TablePredictor:
