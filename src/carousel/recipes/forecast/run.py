@@ -96,7 +96,7 @@ def draw(results: dict[str, Any], names: list[str]) -> Figure:
 
 def spread(values: list[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval; of one value itself."""
-    return carousel.recipes.interval(values) if len(values) > 1 else (values[0],) * 3
+    return carousel.recipes.interval(values) if len(values) > 1 else (values[0], values[0], values[0])
 
 
 def judge(recipe: carousel.recipes.Recipe, name: str, results: dict[str, Any], seeds: range) -> list[str]:
