@@ -107,7 +107,7 @@ def _packed(path: Path, labels: int, names: Sequence[str], files: list[Path]) ->
             yield np.asarray(some).reshape(len(some), *SHAPE)
 
     split = in_name(path.name) or ("train" if path.name.startswith("data_batch") else None)
-    own = [names[number] if names else str(number) for number in numbers.tolist()]
+    own: list[str] = [str(names[number]) if names else str(number) for number in numbers.tolist()]
     return Packed(path, files, split, own, len(records), SHAPE, chunks)
 
 
