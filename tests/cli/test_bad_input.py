@@ -64,9 +64,14 @@ class TestData:
         refused(carousel("train"), 2, "carousel train")
 
     def test_folder_without_text(self, carousel: Run) -> None:
+        Path("papers").mkdir()
+        Path("papers/a.pdf").write_bytes(b"%PDF-1.4\0\0\0")
+        refused(carousel("train", "papers", *SMALL), 2, "papers", ".txt")
+
+    def test_pictures_with_options_for_text(self, carousel: Run) -> None:
         Path("pictures").mkdir()
         Path("pictures/a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
-        refused(carousel("train", "pictures", *SMALL), 2, "pictures", ".txt")
+        refused(carousel("train", "pictures", *SMALL), 2, "--window mean nothing for images", "--kind")
 
     def test_empty_file(self, carousel: Run) -> None:
         Path("empty.txt").touch()
