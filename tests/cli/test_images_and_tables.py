@@ -97,6 +97,14 @@ def test_images_from_the_folder_to_the_answer(run: Callable[..., tuple[int, str]
     assert (code, "--text means nothing" in said) == (2, True)
 
 
+@pytest.mark.parametrize("source", ["lines", "people.csv"])
+def test_double_precision_from_training_to_prediction(source: str) -> None:
+    trained = carousel.train(source, precision="float64", steps=3, network="dense 4, relu, dense", out="run", **FEW)
+    assert {p.dtype for p in trained.model.parameters()} == {torch.float64}
+    given, _ = trained.predictor.read(source, "utf-8")
+    assert len(trained.predict(given)) == (72 if source == "lines" else 300)
+
+
 def test_a_last_layer_that_the_loss_does_not_fit_is_remarked_on(run: Callable[..., tuple[int, str]]) -> None:
     for network, said in (("dense, softmax", True), ("dense", False)):
         out = run("train", "lines", *OPTIONS, "--network", network, "--steps", "2", "--out", f"run{said}")

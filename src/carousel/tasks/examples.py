@@ -156,6 +156,7 @@ class ExampleTask:
         assert settings.training.batch is not None
         self.batch = min(settings.training.batch, len(parts["train"]))
         self.remarks: list[str] = []
+        self.dtype = torch.float64 if settings.training.precision == "float64" else torch.float32
 
     def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
         """(rows, outputs) of the network for these examples."""

@@ -195,7 +195,7 @@ class ImageTask(ExampleTask):
 
     def network(self) -> nn.Module:
         """A new network with random weights."""
-        made = build(self.settings, self.plan)
+        made = build(self.settings, self.plan).to(self.dtype)
         if self.settings.network.init:
             rows = self.parts["train"][:EVALUATION_BATCH]
             initialize(made, self.settings.network.init, batch=self.pixels(rows, torch.device("cpu")))
@@ -206,7 +206,7 @@ class ImageTask(ExampleTask):
         return self.plan.standardized(self._raw(rows, device))
 
     def _raw(self, rows: Rows, device: torch.device) -> Tensor:
-        return torch.from_numpy(self.data.read.pixels.read(rows)).to(device).float() / 255
+        return torch.from_numpy(self.data.read.pixels.read(rows)).to(device, self.dtype) / 255
 
     def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
         """(rows, classes) scores."""
@@ -303,11 +303,11 @@ class ImagePredictor:
         if isinstance(images, str | Path):
             raise UsageError("predict() got one name; give a list of image files.")
         pairs = [pair for one in images for pair in ([one] if isinstance(one, tuple) else self._read(one)[0])]
-        device = next(self.network.parameters()).device
+        like = next(self.network.parameters())
         answers = []
         for begin in range(0, len(pairs), EVALUATION_BATCH):
             names, pixels = zip(*pairs[begin : begin + EVALUATION_BATCH], strict=True)
-            inputs = torch.from_numpy(np.stack(pixels)).to(device).float() / 255
+            inputs = torch.from_numpy(np.stack(pixels)).to(like) / 255
             shares = self.network(self.plan.standardized(inputs)).double().softmax(1).cpu().numpy()
             found = class_probabilities(self.plan.classes, shares)
             answers += [{"name": name, **answer} for name, answer in zip(names, found, strict=True)]

@@ -129,13 +129,13 @@ class TableTask(ExampleTask):
 
     def network(self) -> TableNetwork:
         """A new network with random weights."""
-        made = build(self.settings, self.data.encoding)
+        made = build(self.settings, self.data.encoding).to(self.dtype)
         if self.settings.network.init:
             initialize(made, self.settings.network.init, batch=self._inputs(self.parts["train"][:EVALUATION_BATCH]))
         return made
 
     def _inputs(self, rows: Rows, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        return self.data.numbers[rows].to(device), self.data.categories[rows].to(device)
+        return self.data.numbers[rows].to(device, self.dtype), self.data.categories[rows].to(device)
 
     def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
         """(rows, outputs)."""
@@ -209,11 +209,11 @@ class TablePredictor:
         """
         frame = rows if isinstance(rows, pl.DataFrame) else self._frame(rows)
         numbers, categories, self.notes = self.encoding.inputs(frame)
-        device = next(self.network.parameters()).device
+        like = next(self.network.parameters())
         outputs = []
         for begin in range(0, len(numbers), EVALUATION_BATCH):
             some = slice(begin, begin + EVALUATION_BATCH)
-            given = (torch.from_numpy(part[some]).to(device) for part in (numbers, categories))
+            given = torch.from_numpy(numbers[some]).to(like), torch.from_numpy(categories[some]).to(like.device)
             outputs.append(self.network(*given).double().cpu())
         found = torch.cat(outputs) if outputs else torch.zeros(0, 1)
         if self.encoding.problem == "classify":
