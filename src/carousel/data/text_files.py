@@ -289,7 +289,7 @@ def _missing(source: str) -> str:
     with contextlib.suppress(OSError, ValueError):
         names |= {entry.name.lower(): str(folder / entry.name) for entry in folder.iterdir()}
     near = difflib.get_close_matches(name.lower(), names, n=1)
-    usual = f'Give a text file, several, a folder, a pattern such as "books/*.txt", or {STDLIB}.'
+    usual = f'Give a file, several, a folder, a pattern such as "books/*.txt", or {STDLIB}, Python\'s own source.'
     return f'There is no file or folder "{shown}". ' + (f'Did you mean "{names[near[0]]}"?' if near else usual)
 
 

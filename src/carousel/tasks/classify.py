@@ -164,16 +164,25 @@ def _calibration_panel(said: NDArray[Any], right: NDArray[np.bool_], split: str)
     ]
 
 
-def oddities(labels: NDArray[np.int64], names: Sequence[str], *, balanced: bool, unit: str) -> list[str]:
-    """Sentences on what is odd about the classes of the training examples."""
+def oddities(
+    labels: NDArray[np.int64], names: Sequence[str], *, balanced: bool, single: str | None = None
+) -> list[str]:
+    """Sentences on what is odd about the classes of the training examples.
+
+    Args:
+        labels: of these.
+        names: of the classes.
+        balanced: whether classes are weighted.
+        single: what an example is called, if classes of one are to be told of, too.
+    """
     counts, notes = Counter(labels.tolist()), []
     missing: list[str] = [name for number, name in enumerate(names) if not counts[number]]
     if missing:
         notes.append(f"Not in the training part, so never answered: {listed(missing)}.")
-    single = [name for number, name in enumerate(names) if counts[number] == 1]
-    if single:
+    alone = [name for number, name in enumerate(names) if counts[number] == 1]
+    if single and alone:
         notes.append(
-            f"A single {unit} to learn from: {listed(single)}; of such a class nothing can be learned that holds "
+            f"A single {single} to learn from: {listed(alone)}; of such a class nothing can be learned that holds "
             "for others."
         )
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]

@@ -118,7 +118,7 @@ class ImageData(FromFiles):
         channels, height, width = read.pixels.shape
         plan = Plan((channels, height, width), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
-        odd = oddities(labels[parts["train"]], names, balanced=balanced, unit="image")
+        odd = oddities(labels[parts["train"]], names, balanced=balanced)
         return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
 
     def about(self) -> str:

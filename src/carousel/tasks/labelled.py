@@ -87,7 +87,7 @@ class LabelledData(FromFiles):
             raise DataError(f"No {vocabulary.unit} comes {data.min_count} times or more; give a smaller --min-count.")
         balanced = settings.training.class_weights == "balanced"
         columns = {name: column for name, column in read.columns.items() if column is not None}
-        notes = [*read.notes, *oddities(labels[parts["train"]], names, balanced=balanced, unit="sequence")]
+        notes = [*read.notes, *oddities(labels[parts["train"]], names, balanced=balanced, single="sequence")]
         sequences = vocabulary.encode_all(read.texts)
         return cls(read, vocabulary, names, sequences, labels, parts, {"level": level, **columns}, notes)
 
