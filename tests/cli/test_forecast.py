@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import carousel
-from carousel.cli.main import main
 from carousel.training import Callback, Step, Trainer
 
 OPTIONS = "--hidden-size 6 --batch 16 --steps 6 --evaluations 2 --threads 1 --device cpu --no-doctor".split()
@@ -38,20 +37,6 @@ def write(name: str, rows: int, *, empty: int = 0, step: str = "h") -> None:
         y = "" if n >= rows else f"{10 + 5 * np.sin(n * np.pi / 4) + 0.3 * noise[n]:.4f}"
         lines.append(f"{stamp}{':00' if step == 'h' else ''},{n % 5},{noise[n]:.3f},{y}")
     Path(name).write_text("time,plan,wind,heat\n" + "\n".join(lines) + "\n")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str]:
-        try:
-            code = main(list(arguments))
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, " ".join((printed.err if code else printed.out).split())
-
-    return run
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:

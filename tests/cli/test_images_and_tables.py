@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 import carousel
-from carousel.cli.main import main
 from carousel.errors import DataError, UsageError
 from carousel.training import Callback, Step, Trainer
 
@@ -48,20 +47,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> No
         owns = "yes" if age > 45 and city != "Wien" else "no"
         rows.append(f"{number},{age},{city},{shown},{owns},{2 * age + (10 if city == 'Graz' else 0)}\n")
     Path("people.csv").write_text("id,age,city,income,owns,score\n" + "".join(rows))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    def run(*arguments: str) -> tuple[int, str]:
-        try:
-            code = main(list(arguments))
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, " ".join((printed.err if code else printed.out).split())
-
-    return run
 
 
 def test_images_from_the_folder_to_the_answer(run: Callable[..., tuple[int, str]]) -> None:

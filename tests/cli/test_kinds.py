@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import carousel
-from carousel.cli.main import main
 from carousel.training import Callback, Step, Trainer
 
 SMALL: dict[str, Any] = {
@@ -40,20 +39,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> No
         tags = ["DET", "NOUN", "VERB", "DET", "NOUN"][: rng.randint(2, 5)]
         sentences.append("".join(f"{rng.choice(WORDS[tag])}\t{tag}\n" for tag in tags) + "\n")
     Path("tagged.txt").write_text("".join(sentences))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    def run(*arguments: str) -> tuple[int, str]:
-        try:
-            code = main(list(arguments))
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, " ".join((printed.err if code else printed.out).split())
-
-    return run
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
