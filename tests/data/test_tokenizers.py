@@ -14,17 +14,14 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carousel.data import bpe, tokenizers
+from carousel.data import bpe, builders, tokenizers
+from carousel.data.builders import BpeBuilder, ByteBuilder, CharBuilder, WordBuilder
 from carousel.data.tokenizers import (
     UNKNOWN,
-    BpeBuilder,
     BpeTokenizer,
-    ByteBuilder,
     ByteTokenizer,
-    CharBuilder,
     CharTokenizer,
     Tokenizer,
-    WordBuilder,
     WordTokenizer,
     tokenizer_from_dict,
 )
@@ -348,7 +345,7 @@ class TestBuilders:
         assert builder.size == builder.distinct == len(order)
 
     def test_a_word_without_end_is_cut(self, monkeypatch):
-        monkeypatch.setattr(tokenizers, "_LONGEST_WORD", 5)
+        monkeypatch.setattr(builders, "LONGEST_WORD", 5)
         builder = WordBuilder()
         assert [builder.feed("aaaa").tolist() for _ in range(3)] == [[], [0], []]
         assert builder.feed("", final=True).tolist() == [1]

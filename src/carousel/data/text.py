@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carousel.data.bpe import BYTES
+from carousel.data.builders import BpeBuilder, ByteBuilder, CharBuilder, WordBuilder
 from carousel.data.cache import building_folder, cache_folder
 from carousel.data.text_files import (
     STDLIB,
@@ -38,11 +39,7 @@ from carousel.data.text_files import (
 from carousel.data.tokenizers import (
     LEVELS,
     SPLITS,
-    BpeBuilder,
-    ByteBuilder,
-    CharBuilder,
     Tokenizer,
-    WordBuilder,
     tokenizer_from_dict,
 )
 from carousel.errors import DataError, UsageError
