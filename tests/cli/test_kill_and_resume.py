@@ -83,7 +83,7 @@ def _lines(run: Path) -> list[dict]:
 
 def test_killed_at_random_moments(workplace: Path, undisturbed: Path, command: Command, finish: Finish) -> None:
     rng = random.Random(20261121)
-    moments = sorted(rng.sample(range(1, STEPS), 3))
+    moments = sorted(rng.sample(range(1, STEPS), 2))
     run = workplace / "killed"
     process = command("train", "text.txt", *OPTIONS, "--out", "killed")
     kill(process, run, moments[0])

@@ -256,7 +256,7 @@ def test_zeros_have_a_sentence_in_place_of_a_logarithm() -> None:
 
 
 def test_large_runs_stay_small_pages() -> None:
-    content = make_content(layers=200, steps=20_000)
+    content = make_content(layers=200, steps=8_000)
     page, _ = render(content)
     assert len(page) < 800_000
     assert "12 of 200 are shown, evenly chosen; 188 layers are left out." in page
