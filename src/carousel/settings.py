@@ -166,6 +166,8 @@ class TableSettings:
     """classify: the target is a class; regress: a number. Inferred if not given."""
     drop: tuple[str, ...] = ()
     """Columns that are left out."""
+    categories: tuple[str, ...] = ()
+    """Columns that hold categories even if they look like numbers or free text."""
 
 
 @dataclass(frozen=True)

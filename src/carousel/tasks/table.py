@@ -59,6 +59,7 @@ class TableData(FromFiles):
             raise UsageError(f"--target names {len(data.target)} columns; a table has one target.")
         read = read_rows(
             sources, target=data.target[0] if data.target else None, problem=own.problem, drop=own.drop,
+            categories=own.categories,
             split_column=data.split_column, group_column=data.group_column, time_column=data.time_column,
             encoding=data.encoding,
         )  # fmt: skip
