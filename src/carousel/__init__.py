@@ -19,6 +19,7 @@ _HOMES = {
     "cells": None,
     "classical": None,
     "cross_validate": "cross_validation",
+    "ensemble": "ensembles",
     "load": "api",
     "nn": None,
     "recipes": None,
@@ -35,6 +36,7 @@ __all__ = [
     "cells",
     "classical",
     "cross_validate",
+    "ensemble",
     "load",
     "nn",
     "recipes",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .cells.base import Cell
     from .cells.weights import weight
     from .cross_validation import cross_validate
+    from .ensembles import ensemble
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
 

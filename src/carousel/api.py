@@ -22,6 +22,7 @@ from .errors import DataError, RunFolderError, TrainingError, UsageError
 from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
+from .tasks.averaging import Averaging
 from .tasks.forecasting import Forecast
 from .tasks.kind import Kind, KindTask, equations
 from .tasks.kinds import of_run, resolve
@@ -142,13 +143,7 @@ def resume(
             notes.append(f"Going on from the checkpoint before it, step {checkpoint['step']:,}.")
         _note(callbacks, *notes)
         origin = {key: config[key] for key in ("corpus", "own_cell", "fixes") if key in config}
-        sources = config["corpus"]["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
-        read = kind.read(sources, settings)
-        if read.digest != config["corpus"]["digest"]:
-            raise DataError(
-                f"The data {', '.join(map(str, sources))} have changed since {run} was begun, so the run can't go "
-                "on as it was. Restore them, or start a new run."
-            )
+        read = _read_again(folder, kind, settings, data)
         _set_threads(settings)
         task = kind.task(read, settings, source)
         settings = _with_steps(task, settings, folder, origin, callbacks)
@@ -274,21 +269,30 @@ class Run:
         """
         return "".join(self.stream(count, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
 
-    def predict(self, given: Sequence[Any]) -> list[dict[str, Any]]:
+    def predict(self, given: Sequence[Any], *, samples: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
         """What the trained network says of new data.
 
         Args:
             given: labelled sequences: texts; tagged ones: sentences, as texts or as lists of words.
+            samples: average over so many dropout masks; None leaves dropout out. Not of tagged sequences.
+            seed: of the masks.
 
         Returns:
             A dict each, of labelled sequences `label`, `probability` and `probabilities`, of tagged ones `words` and
-            `tags`.
+            `tags`. With `samples` also `deviation` over the masks, and of classes `deviations`, `entropy` and
+            `mutual_information`.
 
         Raises:
-            UsageError: the run is of a kind of data that nothing is predicted for.
+            UsageError: the run is of a kind of data that nothing is predicted for, or there is no dropout to sample.
             DataError: a sequence is empty.
         """
-        return self.predictor.predict(given)
+        if samples is None:
+            return self.predictor.predict(given)
+        return self.averaging(samples, seed).predict(given)
+
+    def averaging(self, samples: int, seed: int = 0) -> Averaging:
+        """The predictor with its dropout left on."""
+        return Averaging([self.predictor], [str(self.path)], samples=samples, seed=seed)
 
     @property
     def predictor(self) -> Any:
@@ -348,6 +352,18 @@ class Run:
         settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
         return kind.user(self._folder.read_json, settings, self.model)
 
+    def task(self) -> KindTask:
+        """The problem as the training loop had it: the data read again, and split as they were.
+
+        Raises:
+            DataError: the data have changed since.
+        """
+        config = self.config
+        kind = of_run(config)
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        source = _cell_of(kind, config, self._cell, self._folder)
+        return kind.task(_read_again(self._folder, kind, settings), settings, source)
+
     def report(self) -> Path:
         """Write `report.html` anew and return where it is."""
         return write_run_report(self._folder)
@@ -361,6 +377,21 @@ class Run:
 
 
 # -- the steps of train and resume ------------------------------------------------------------------------------------
+
+
+def _read_again(
+    folder: RunFolder, kind: Kind, settings: Settings, data: str | Path | Sequence[str | Path] | None = None
+) -> Any:
+    """The data of a run, from where they were or where they are now."""
+    corpus = folder.config["corpus"]
+    sources = corpus["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
+    read = kind.read(sources, settings)
+    if read.digest != corpus["digest"]:
+        raise DataError(
+            f"The data {', '.join(map(str, sources))} have changed since {folder.path} was begun, so the run can't go "
+            "on as it was. Restore them, or start a new run."
+        )
+    return read
 
 
 def _set_threads(settings: Settings) -> None:

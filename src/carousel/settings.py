@@ -68,6 +68,8 @@ class DataSettings:
     test: float = 0.0
     """Share of the data that is evaluated once, when training has ended: of a text or series what follows
     the dev part."""
+    split_seed: int | None = None
+    """Of the draw of dev, test and folds, --seed if not given: networks of different seeds on the same parts."""
 
 
 @dataclass(frozen=True)
@@ -421,6 +423,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "min_count": _at_least(1),
     "dev": _SHARE,
     "test": _SHARE,
+    "split_seed": _at_least(0),
     "spelling_size": _at_least(0),
     "max_gap": _at_least(0),
     "size": _at_least(1),

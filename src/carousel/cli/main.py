@@ -22,6 +22,7 @@ VERBS = {
     "resume": "continue a run that was stopped or killed",
     "sample": "let a network write that was trained on a text",
     "predict": "name labels or tags with a network that was trained on such",
+    "ensemble": "score several runs beside the mean of their answers",
     "forecast": "forecast what comes after a series, with intervals",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",

@@ -290,7 +290,7 @@ def _from_folders(paths: Sequence[Path], training: bool) -> Found:
 def _from_packed(layout: Layout, paths: Sequence[Path]) -> Found:
     files = [file for path in paths for file in (sorted(glance(path)) if path.is_dir() else [path])]
     parts, notes = (read_idx(files, beside=True), []) if layout == "idx" else read_cifar(files)
-    parts = sorted(parts, key=lambda part: (part.split == "test", part.file))
+    parts = sorted(parts, key=lambda part: part.split == "test")
     names, labels, splits = [], [], []
     for part in parts:
         title = re.sub(r"[-.]idx\d-ubyte$", "", part.title)

@@ -395,6 +395,7 @@ SERIES = Kind(
         "words",
         "split_column",
         "fold",
+        "split_seed",
         "label_column",
         *LAYERED,
         "class_weights",

@@ -285,6 +285,7 @@ TEXT = Kind(
     without=(
         "split_column",
         "fold",
+        "split_seed",
         "label_column",
         "target",
         "time_column",
