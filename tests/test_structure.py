@@ -38,6 +38,7 @@ ALLOWED = {
         "settings",
         "cells",
         "engine",
+        "nn",
         "report",
         "training",
         "api",

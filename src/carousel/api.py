@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .cells.base import Cell
 from .cells.loading import CellSource, load_cell
 from .data.text_files import STDLIB
 from .data.tokenizers import Tokenizer
 from .errors import DataError, RunFolderError, TrainingError, UsageError
+from .nn.summary import Summary, summary
 from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
 from .tasks.averaging import Averaging
 from .tasks.forecasting import Forecast
-from .tasks.kind import Kind, KindTask, equations
+from .tasks.kind import Kind, KindTask, Sources, Stored, equations
 from .tasks.kinds import of_run, resolve
 from .tasks.language_model import stored_tokenizer
 from .training import Callback, Evaluation, Interrupted, Restart, Trainer, calibrate, check_device
 from .training.processes import is_main, same_for_all, wait
 
-__all__ = ["Forecast", "Run", "load", "resume", "train"]
+__all__ = ["Forecast", "Run", "load", "preview", "resume", "train"]
 
 
 def train(
@@ -74,14 +75,8 @@ def train(
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
     check_device(settings.training.device)
     sources = [data] if isinstance(data, str | Path) else list(data)
-    kind, settings = resolve(sources, settings)
-    source = _cell_for(kind, cell, settings)
-    settings = settings.resolved(cell=source.name if source else None)
-    read = kind.read(sources, settings)
-    settings = settings.resolved(**read.found)
-    _set_threads(settings)
-    task: KindTask = kind.task(read, settings, source)
-    network = task.check()
+    kind, settings, read, task = _posed(sources, cell, settings)
+    source, network = task.cell, task.check()
     _note(callbacks, *read.notes, *task.remarks, read.about())
     about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
     if source is not None:
@@ -110,6 +105,16 @@ def train(
         _note(callbacks, f"{name} with {about['parameters']:,} parameters, run folder {folder.path}")
         settings = _with_steps(task, settings, folder, origin, callbacks)
         return _fit(kind, read, task, settings, folder, origin, callbacks)
+
+
+def preview(
+    data: str | Path | Sequence[str | Path], *, cell: str | type[Cell] | None = None, settings: Settings | None = None,
+    **options: Any,
+) -> tuple[str, Summary]:  # fmt: skip
+    """What the data are taken for, and the layers of the network that `train` would make; the arguments are its own."""
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    kind, settings, read, task = _posed(sources, cell, settings or Settings.of(**options))
+    return read.about(), _summary(kind, task.documents().get, settings, task.check())
 
 
 def resume(
@@ -364,6 +369,13 @@ class Run:
         source = _cell_of(kind, config, self._cell, self._folder)
         return kind.task(_read_again(self._folder, kind, settings), settings, source)
 
+    def summary(self) -> Summary:
+        """The layers: shapes of their outputs, parameters, activations, multiply-adds, for one example."""
+        config = self.config
+        kind = of_run(config)
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        return _summary(kind, self._folder.read_json, settings, self.model)
+
     def report(self) -> Path:
         """Write `report.html` anew and return where it is."""
         return write_run_report(self._folder)
@@ -377,6 +389,27 @@ class Run:
 
 
 # -- the steps of train and resume ------------------------------------------------------------------------------------
+
+
+def _posed(sources: Sources, cell: str | type[Cell] | None, settings: Settings) -> tuple[Kind, Settings, Any, KindTask]:
+    """What the data are, the settings with all that follows from it, the data, and the task."""
+    kind, settings = resolve(sources, settings)
+    source = _cell_for(kind, cell, settings)
+    settings = settings.resolved(cell=source.name if source else None)
+    read = kind.read(sources, settings)
+    settings = settings.resolved(**read.found)
+    _set_threads(settings)
+    return kind, settings, read, kind.task(read, settings, source)
+
+
+def _summary(kind: Kind, stored: Stored, settings: Settings, network: nn.Module) -> Summary:
+    dtype = next(p.dtype for p in network.parameters())
+    example = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+               for x in kind.example(stored, settings)]  # fmt: skip
+    found = summary(network, tuple(example))
+    if kind.recurrent and kind.verb != "forecast":
+        found.notes.append("Counted for one step of one sequence.")
+    return found
 
 
 def _read_again(

@@ -284,9 +284,11 @@ def _shared(found: Sequence[_Judged], names: Sequence[str], split: str) -> tuple
         for part, other in zip(parts, names, strict=True):
             seen = np.intersect1d(one.task.parts["train"], part)
             if len(seen):
+                folds = one.run.config["data"].get("fold") is not None
+                advice = "predict new files with it" if folds else "train all with the same --split-seed"
                 return none, (
                     f"{name} was trained on {len(seen):,} of the {len(part):,} examples of the {split} part of {other}"
-                    ", so their mean can't be judged by it; train all with the same --split-seed."
+                    f", so their mean can't be judged by it; {advice}."
                 )
     rows = parts[0]
     for part in parts[1:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import tyro
@@ -24,7 +25,9 @@ def _predict(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     given: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")] = (),
     text: str | None = None,
-    with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="RUN")] = (),
+    with_: Annotated[
+        tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(name="with", metavar="RUN [RUN ...]")
+    ] = (),
     samples: int | None = None,
     seed: int = 0,
     out: str | None = None,
@@ -57,7 +60,7 @@ def _predict(
     if (text is None) == (not given):
         raise UsageError('Give a file, or a text with --text "…", and not both.')
     check_outputs(out=out, json=json)
-    predictor = predictor_of((run, *with_), cell=cell, samples=samples, seed=seed)
+    predictor = predictor_of((run, *itertools.chain(*with_)), cell=cell, samples=samples, seed=seed)
     if text is not None and not predictor.takes_text:
         raise UsageError(f"--text means nothing for {run}, which was not trained on text; give a file.")
     answers, truth, notes = [] if text is None else predictor.predict([text]), [], []

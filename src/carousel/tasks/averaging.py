@@ -183,7 +183,7 @@ def check_members(predictors: Sequence[Any], names: Sequence[str]) -> None:
     first, name = predictors[0], names[0]
     for predictor, other in zip(predictors, names, strict=True):
         if not hasattr(predictor, "classes"):
-            raise UsageError(f"{other} names the tags of words, of which no average is taken; use it alone.")
+            raise UsageError(f"{other} names the tags of words, of which no mean is taken; predict with it as it is.")
         if type(predictor) is not type(first):
             raise UsageError(f"{name} and {other} were trained on different kinds of data; average runs of one kind.")
         if predictor.target != first.target:

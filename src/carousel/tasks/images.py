@@ -358,6 +358,7 @@ IMAGES = Kind(
     task=ImageTask,
     network=lambda stored, settings, cell: build(settings, Plan.of(stored)),
     user=lambda stored, settings, network: ImagePredictor(network, Plan.of(stored)),
+    example=lambda stored, settings: Plan.of(stored).shape,
     verb="predict",
     recurrent=False,
     defaults={"network": "convnet", "batch": 64, "learning_rate": 2e-3},

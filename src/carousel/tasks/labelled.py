@@ -222,6 +222,7 @@ LABELLED = Kind(
         settings, cell, stored_vocabulary(stored).size, len(document(stored, "labels.json"))
     ),
     user=_classifier,
+    example=lambda stored, settings: (torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
     verb="predict",
     defaults={
         "min_count": 2,

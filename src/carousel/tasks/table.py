@@ -281,6 +281,11 @@ def _shows(user: Any, stored: Stored) -> tuple[str, str] | None:
     return answer_lines(panels) if user.encoding.problem == "classify" else told_lines(panels)
 
 
+def _example(stored: Stored, settings: Settings) -> tuple[Tensor, Tensor]:
+    encoding = _encoding(stored)
+    return torch.zeros(1, len(encoding.names)), torch.zeros(1, len(encoding.slots), dtype=torch.int64)
+
+
 def _encoding(stored: Stored) -> Encoding:
     return Encoding.from_dict(document(stored, "table.json"))
 
@@ -293,6 +298,7 @@ TABLE = Kind(
     task=TableTask,
     network=lambda stored, settings, cell: build(settings, _encoding(stored)),
     user=lambda stored, settings, network: TablePredictor(network, _encoding(stored)),
+    example=_example,
     verb="predict",
     recurrent=False,
     defaults={
