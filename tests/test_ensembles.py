@@ -226,6 +226,38 @@ def test_texts_and_images(tmp_path: Path) -> None:
         assert first[0]["deviation"] > 0
 
 
+def test_forecasts_are_averaged_quantile_by_quantile(run: Callable[..., tuple[int, str]]) -> None:
+    draw = random.Random(2)
+    rows = [f"{n},{10 + n % 7 + draw.random():.3f}\n" for n in range(300)]
+    Path("series.csv").write_text("t,y\n" + "".join(rows))
+    for seed, horizon in ((1, 5), (2, 5), (3, 4)):
+        options = {"target": ("y",), "time_column": "t", "kind": "series", "horizon": horizon, "hidden_size": 4}
+        carousel.train("series.csv", seed=seed, out=f"s{seed}", **options, **{**FEW, "steps": 5})
+    runs = [carousel.load(f"s{seed}") for seed in (1, 2)]
+    (found,) = carousel.ensemble(runs).forecasts()
+    alone = [one.forecast() for one in runs]
+    np.testing.assert_allclose(found.quantiles, np.mean([one.quantiles for one in alone], 0))
+    for name, level in (("lower", 0), ("median", 4), ("upper", -1)):
+        np.testing.assert_array_equal(getattr(found, name), found.quantiles[..., level])
+    assert found.times == alone[0].times
+    code, said = run("forecast", "s1", "--with", "s2", "--out", "next.csv")
+    assert code == 0, said
+    assert len(Path("next.csv").read_text().splitlines()) == 6
+    assert run("forecast", "s1", "--with", "s3", "--horizon", "4")[0] == 0
+    for words, wrong in (
+        (["forecast", "s1", "--with", "s3"], "s1 and s3 forecast different series, columns or times"),
+        (["ensemble", "s1", "s2"], "Runs that forecast are not scored together"),
+        (
+            ["predict", "s1", "people.csv", "--with", "s2"],
+            "s1, s2 forecast, and do not predict; use `carousel forecast`",
+        ),
+        (["forecast", "a", "--with", "b"], "a, b predict, and do not forecast"),
+        (["forecast", "s1", "--with", "a"], "s1 was trained on a series"),
+    ):
+        code, said = run(*words)
+        assert (code, wrong in said) == (2, True), said
+
+
 def test_the_commands(run: Callable[..., tuple[int, str]]) -> None:
     code, said = run("ensemble", "a", "b", "--json", "scores.json")
     assert code == 0, said

@@ -357,8 +357,11 @@ class Run:
         settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
         return kind.user(self._folder.read_json, settings, self.model)
 
-    def task(self) -> KindTask:
+    def task(self, data: str | Path | Sequence[str | Path] | None = None) -> KindTask:
         """The problem as the training loop had it: the data read again, and split as they were.
+
+        Args:
+            data: where the data are now, if they were moved.
 
         Raises:
             DataError: the data have changed since.
@@ -367,7 +370,7 @@ class Run:
         kind = of_run(config)
         settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
         source = _cell_of(kind, config, self._cell, self._folder)
-        return kind.task(_read_again(self._folder, kind, settings), settings, source)
+        return kind.task(_read_again(self._folder, kind, settings, data), settings, source)
 
     def summary(self) -> Summary:
         """The layers: shapes of their outputs, parameters, activations, multiply-adds, for one example."""
@@ -421,8 +424,8 @@ def _read_again(
     read = kind.read(sources, settings)
     if read.digest != corpus["digest"]:
         raise DataError(
-            f"The data {', '.join(map(str, sources))} have changed since {folder.path} was begun, so the run can't go "
-            "on as it was. Restore them, or start a new run."
+            f"The data {', '.join(map(str, sources))} have changed since {folder.path} was begun. Restore them, or "
+            "start a new run."
         )
     return read
 

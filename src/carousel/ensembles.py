@@ -24,6 +24,8 @@ from .api import Run, load
 from .errors import UsageError
 from .runs import RunFolder
 from .tasks.averaging import Averaging, check_members
+from .tasks.forecast import SERIES
+from .tasks.forecasting import Forecast, averaged
 from .tasks.regress import errors
 
 __all__ = ["Ensemble", "Gain", "Scores", "ensemble", "members_of"]
@@ -89,6 +91,12 @@ def predictor_of(
     return run.predictor if samples is None else run.averaging(samples, seed)
 
 
+def forecaster_of(paths: Sequence[str | Path], cell: str | None = None) -> Run | Ensemble:
+    """What has `forecasts`: a run, or several as one."""
+    runs = [run for path in paths for run in members_of(path, cell)]
+    return runs[0] if len(runs) == 1 else Ensemble(runs)
+
+
 @dataclass(frozen=True)
 class Gain:
     """By how much the ensemble is better; above 0 is better, in the units of the metric.
@@ -118,7 +126,9 @@ class Scores:
     Attributes:
         split: "dev" or "test".
         examples: how many.
-        members: of each, by its name, the metrics.
+        members: of each, by its name, the metrics: of classes accuracy, and as loss the cross-entropy of the
+            probabilities in nats, whatever they were trained for; of numbers RMSE, mean absolute error and explained
+            variance.
         mean: of the members' metrics.
         ensemble: metrics of the averaged answers.
         metric: the one that gains are told of: "accuracy", or "rmse".
@@ -156,7 +166,7 @@ class Scores:
 
 
 class Ensemble:
-    """Runs whose answers are averaged: `.predict()` as of a `Run`, `.scores()`.
+    """Runs whose answers are averaged: `.predict()` and `.forecasts()` as of a `Run`, `.scores()`.
 
     Args:
         runs: two or more that fit together.
@@ -171,11 +181,14 @@ class Ensemble:
             raise UsageError(f"An ensemble takes two runs or more; {', '.join(paths) or 'none'} was given.")
         short = [run.path.name for run in self.runs]
         self.names = short if len(set(short)) == len(short) else paths
-        self._predictors = [run.predictor for run in self.runs]
-        check_members(self._predictors, self.names)
+        self._forecast = all(run.config["data"].get("kind") == SERIES.name for run in self.runs)
+        self._predictors = [] if self._forecast else [run.predictor for run in self.runs]
+        if self._predictors:
+            check_members(self._predictors, self.names)
 
     def averaging(self, samples: int | None = None, seed: int = 0) -> Averaging:
         """What reads, predicts and writes answers, as `Run.predictor`."""
+        self._asked(forecast=False)
         return Averaging(self._predictors, self.names, samples=samples, seed=seed)
 
     @property
@@ -197,7 +210,24 @@ class Ensemble:
         """
         return self.averaging(samples, seed).predict(given)
 
-    def scores(self, split: str | None = None) -> dict[str, Scores]:
+    def forecasts(
+        self, horizon: int | None = None, *, data: str | Path | None = None, begin: str | None = None
+    ) -> list[Forecast]:
+        """The members' forecasts of each series, averaged quantile by quantile; the arguments are those of
+        `Run.forecasts`.
+        """
+        self._asked(forecast=True)
+        return averaged([run.forecasts(horizon, data=data, begin=begin) for run in self.runs], self.names)
+
+    def _asked(self, *, forecast: bool) -> None:
+        """Raise a UsageError unless the members do that."""
+        if forecast != self._forecast:
+            does, other = ("forecast", "predict") if self._forecast else ("predict", "forecast")
+            raise UsageError(f"{', '.join(self.names)} {does}, and do not {other}; use `carousel {does}`.")
+
+    def scores(
+        self, split: str | None = None, *, data: str | Path | Sequence[str | Path] | None = None
+    ) -> dict[str, Scores]:
         """How good members and mean are on the dev and test parts of the data that they were trained on.
 
         A part counts if all members have it and none was trained on any of it. The intervals are about the choice of
@@ -205,11 +235,16 @@ class Ensemble:
 
         Args:
             split: "dev" or "test"; both if not given, as far as they are there.
+            data: where the data are now, if they were moved.
 
         Raises:
             UsageError: the members were trained on different data, or on each other's parts, or none has such a part.
         """
-        found = [_Judged.of(run) for run in self.runs]
+        if split not in (None, *SPLITS):
+            raise UsageError(f"There are scores on dev and test, not on {split!r}.")
+        if self._forecast:
+            raise UsageError("Runs that forecast are not scored together; `carousel forecast --with` averages them.")
+        found = [_Judged.of(run, data) for run in self.runs]
         _check_same_data(found, self.names)
         wanted = SPLITS if split is None else (split,)
         scored, reasons = {}, []
@@ -239,8 +274,8 @@ class _Judged:
     task: Any
 
     @classmethod
-    def of(cls, run: Run) -> _Judged:
-        return cls(run, run.config["corpus"]["digest"], run.task())
+    def of(cls, run: Run, data: str | Path | Sequence[str | Path] | None) -> _Judged:
+        return cls(run, run.config["corpus"]["digest"], run.task(data))
 
     @property
     def classes(self) -> Sequence[str] | None:

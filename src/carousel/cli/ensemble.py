@@ -19,6 +19,7 @@ def run(arguments: list[str]) -> None:
 
 def _ensemble(
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    data: tuple[str, ...] = (),
     json: str | None = None,
     cell: str | None = None,
 ) -> None:
@@ -28,6 +29,7 @@ def _ensemble(
 
     Args:
         runs: Two run folders or more, of the same data: as of networks with different --seed and one --split-seed.
+        data: Where the data are now, if they were moved.
         json: Write all scores to this JSON file.
         cell: FILE.py:Class again, for runs that have your own cell: stored code is never executed.
     """
@@ -35,7 +37,7 @@ def _ensemble(
 
     check_outputs(json=json)
     found = Ensemble([member for path in runs for member in members_of(path, cell)])
-    scores = found.scores()
+    scores = found.scores(data=data or None)
     print("\n\n".join(map(str, scores.values())))
     if json is not None:
         write_json({split: one.to_dict() for split, one in scores.items()}, json)

@@ -18,12 +18,17 @@ import tyro
 from ..errors import UsageError
 from ..settings import NetworkSettings
 
-__all__ = ["On", "parse", "with_literals"]
+__all__ = ["On", "With", "parse", "with_literals"]
 
 T = TypeVar("T")
 
 On = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 """What an option --no-… turns off; that its default is True would read as if it were off."""
+
+With = Annotated[
+    tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(name="with", metavar="RUN [RUN ...]")
+]
+"""Other runs, as `--with A B` or `--with A --with B`."""
 
 
 def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from .outputs import check_outputs, write_csv, write_json
-from .parse import parse
+from .parse import With, parse
 
 __all__ = ["run"]
 
@@ -25,9 +25,7 @@ def _predict(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     given: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")] = (),
     text: str | None = None,
-    with_: Annotated[
-        tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(name="with", metavar="RUN [RUN ...]")
-    ] = (),
+    with_: With = (),
     samples: int | None = None,
     seed: int = 0,
     out: str | None = None,

@@ -83,9 +83,13 @@ class Averaging:
             yield
 
     def read(self, path: str, encoding: str, **columns: str | None) -> tuple[_Read, Sequence[Any] | None]:
-        """What each member reads from the file, and the truth where the file has it."""
-        found = [predictor.read(path, encoding, **columns) for predictor in self.predictors]
-        self.notes = [note for predictor in self.predictors for note in predictor.notes]
+        """What each member reads from the file, and the truth where the file has it; once for all that read alike."""
+        found: list[tuple[Any, Any]] = []
+        self.notes = []
+        for place, predictor in enumerate(self.predictors):
+            alike = next((n for n in range(place) if self.predictors[n].reading == predictor.reading), None)
+            found.append(predictor.read(path, encoding, **columns) if alike is None else found[alike])
+            self.notes += predictor.notes if alike is None else []
         return _Read([inputs for inputs, _ in found]), found[0][1]
 
     def line(self, answer: Mapping[str, Any]) -> str:

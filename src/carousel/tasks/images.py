@@ -289,7 +289,7 @@ class ImagePredictor:
 
     def __init__(self, network: nn.Module, plan: Plan):
         self.network, self.plan = network, plan
-        self.classes, self.target = plan.classes, None
+        self.classes, self.target, self.reading = plan.classes, None, (plan.shape, plan.columns)
 
     @torch.no_grad()
     def predict(self, images: Sequence[str | Path | tuple[str, Pixels]]) -> list[dict[str, Any]]:

@@ -198,7 +198,7 @@ class TablePredictor:
     def __init__(self, network: nn.Module, encoding: Encoding):
         self.network, self.encoding, self.notes = network, encoding, []
         self.classes = encoding.classes if encoding.problem == "classify" else None
-        self.target = encoding.target
+        self.target, self.reading = encoding.target, encoding.columns
 
     @torch.no_grad()
     def predict(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
