@@ -276,6 +276,7 @@ def test_the_commands(run: Callable[..., tuple[int, str]]) -> None:
     assert Path("answers.csv").read_text().startswith("row,value,deviation\n")
     for words, wrong in (
         (["predict", "a", "people.csv", "--with", "none"], "There is no run folder none"),
+        (["predict", "people.csv", "a"], "There is no run folder people.csv"),
         (["predict", "b", "people.csv", "--samples", "5"], "b has no dropout, so that all samples would be alike"),
         (["ensemble", "a"], "takes two runs or more"),
         (["ensemble", "a", "c"], "--split-seed"),

@@ -70,10 +70,10 @@ def members_of(path: str | Path, cell: str | None = None) -> list[Run]:
     Raises:
         UsageError: not all folds are there.
     """
-    folds = RunFolder(Path(path)).read_json("folds.json")
     places = [Path(path)]
-    if folds is not None:
-        places = [Path(path) / f"fold-{number}" for number in range(1, folds["folds"] + 1)]
+    if (Path(path) / "folds.json").is_file():
+        folds = RunFolder(Path(path)).read_json("folds.json")["folds"]
+        places = [Path(path) / f"fold-{number}" for number in range(1, folds + 1)]
         missing = next((place for place in places if not (place / "model.safetensors").exists()), None)
         if missing is not None:
             raise UsageError(f"{missing} is not trained yet; the same `carousel train --folds` goes on where it was.")

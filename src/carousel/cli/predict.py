@@ -44,7 +44,7 @@ def _predict(
         text: A single sequence, instead of files.
         with_: Other runs: answers are the mean of them all, with the standard deviation beside it.
         samples: Leave dropout on, and average over so many of its masks.
-        seed: Of the masks.
+        seed: Of the masks, with --samples.
         out: Write all answers to this CSV file.
         json: Write all answers, with all probabilities, to this JSON file.
         text_column: Of a table, the column of the sequences or of the images' files; as in training if not given.
