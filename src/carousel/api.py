@@ -9,7 +9,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from .runs import RunFolder, environment
 from .settings import Settings
 from .tasks.averaging import Averaging
 from .tasks.forecasting import Forecast
-from .tasks.kind import Kind, KindTask, Sources, Stored, equations
+from .tasks.kind import Kind, KindTask, Stored, equations
 from .tasks.kinds import of_run, resolve
 from .tasks.language_model import stored_tokenizer
 from .training import Callback, Evaluation, Interrupted, Restart, Trainer, calibrate, check_device
@@ -73,11 +73,8 @@ def train(
         settings = Settings.of(**options)
     elif options:
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
-    check_device(settings.training.device)
     sources = [data] if isinstance(data, str | Path) else list(data)
-    kind, settings, read, task = _posed(sources, cell, settings)
-    source, network = task.cell, task.check()
-    _note(callbacks, *read.notes, *task.remarks, read.about())
+    kind, settings, source, read, task, network = prepared(sources, cell, settings, callbacks)
     about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
@@ -113,8 +110,8 @@ def preview(
 ) -> tuple[str, Summary]:  # fmt: skip
     """What the data are taken for, and the layers of the network that `train` would make; the arguments are its own."""
     sources = [data] if isinstance(data, str | Path) else list(data)
-    kind, settings, read, task = _posed(sources, cell, settings or Settings.of(**options))
-    return read.about(), _summary(kind, task.documents().get, settings, task.check())
+    kind, settings, _, read, task, network = prepared(sources, cell, settings or Settings.of(**options))
+    return read.about(), _summary(kind, task.documents().get, settings, network)
 
 
 def resume(
@@ -394,15 +391,35 @@ class Run:
 # -- the steps of train and resume ------------------------------------------------------------------------------------
 
 
-def _posed(sources: Sources, cell: str | type[Cell] | None, settings: Settings) -> tuple[Kind, Settings, Any, KindTask]:
-    """What the data are, the settings with all that follows from it, the data, and the task."""
+class Prepared(NamedTuple):
+    """What is trained, before there is a run folder."""
+
+    kind: Kind
+    settings: Settings
+    """With the kind's defaults, and what was inferred from the data."""
+    cell: CellSource | None
+    read: Any
+    """The data."""
+    task: KindTask
+    network: nn.Module
+    """A network of the task that ran for a step."""
+
+
+def prepared(
+    sources: Sequence[str | Path], cell: str | type[Cell] | None, settings: Settings, callbacks: Sequence[Callback] = ()
+) -> Prepared:
+    """Read the data and make the task; nothing is written."""
+    check_device(settings.training.device)
     kind, settings = resolve(sources, settings)
     source = _cell_for(kind, cell, settings)
     settings = settings.resolved(cell=source.name if source else None)
     read = kind.read(sources, settings)
     settings = settings.resolved(**read.found)
     _set_threads(settings)
-    return kind, settings, read, kind.task(read, settings, source)
+    task: KindTask = kind.task(read, settings, source)
+    network = task.check()
+    _note(callbacks, *read.notes, *task.remarks, read.about())
+    return Prepared(kind, settings, source, read, task, network)
 
 
 def _summary(kind: Kind, stored: Stored, settings: Settings, network: nn.Module) -> Summary:

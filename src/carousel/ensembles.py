@@ -24,9 +24,10 @@ from .api import Run, load
 from .errors import UsageError
 from .runs import RunFolder
 from .tasks.averaging import Averaging, check_members
+from .tasks.classify import Classify
 from .tasks.forecast import SERIES
 from .tasks.forecasting import Forecast, averaged
-from .tasks.regress import errors
+from .tasks.regress import Regress, errors
 
 __all__ = ["Ensemble", "Gain", "Scores", "ensemble", "members_of"]
 
@@ -245,6 +246,10 @@ class Ensemble:
         if self._forecast:
             raise UsageError("Runs that forecast are not scored together; `carousel forecast --with` averages them.")
         found = [_Judged.of(run, data) for run in self.runs]
+        if not all(isinstance(one.task.problem, Classify | Regress) for one in found):
+            raise UsageError(
+                f"{', '.join(self.names)} name no classes and tell no number, so there is nothing to score."
+            )
         _check_same_data(found, self.names)
         wanted = SPLITS if split is None else (split,)
         scored, reasons = {}, []

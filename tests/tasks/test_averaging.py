@@ -101,6 +101,10 @@ def test_what_does_not_fit_is_said() -> None:
     ):
         with pytest.raises(UsageError, match=said):
             mean(*members)  # pyright: ignore[reportArgumentType]
+    coder = Says("ab", [])
+    coder.predict = lambda given: [{"error": 0.1}]
+    with pytest.raises(UsageError, match="run-0 gives neither probabilities nor a number"):
+        mean(coder).predict(["x"])
     with pytest.raises(UsageError, match="run-0 has no dropout"):
         mean(named, samples=5)
     with pytest.raises(UsageError, match="--samples is 1"):

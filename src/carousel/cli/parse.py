@@ -16,9 +16,9 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ..errors import UsageError
-from ..settings import NetworkSettings
+from ..settings import Settings
 
-__all__ = ["On", "With", "parse", "with_literals"]
+__all__ = ["On", "With", "literal", "parse", "with_literals"]
 
 T = TypeVar("T")
 
@@ -76,16 +76,17 @@ def _suggest(verb: str, command: Callable[..., Any], arguments: list[str]) -> No
             raise UsageError(f"There is no option {option}. {hint}")
 
 
-def with_literals(network: NetworkSettings) -> NetworkSettings:
-    """With the values of options as Python has them: `8`, `1,5,8`, `true`; other words as they are."""
-    pairs = {
-        name: {option: _literal(value) for option, value in getattr(network, name).items()}
+def with_literals(settings: Settings) -> Settings:
+    """The settings with the values of cells' and networks' own options as Python's."""
+    own = {
+        name: {option: literal(value) for option, value in settings.value(name).items()}
         for name in ("cell_options", "network_options")
     }
-    return dataclasses.replace(network, **pairs)
+    return dataclasses.replace(settings, network=dataclasses.replace(settings.network, **own))
 
 
-def _literal(value: object) -> object:
+def literal(value: object) -> object:
+    """`1,5,8` and `true` as Python values; other words as they are."""
     if not isinstance(value, str):
         return value
     try:

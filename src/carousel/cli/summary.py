@@ -66,7 +66,7 @@ def _show(
     from ..errors import UsageError
 
     check_outputs(json=json)
-    settings = Settings(reading, labelled, tagged, series, images, table, with_literals(network))
+    settings = with_literals(Settings(reading, labelled, tagged, series, images, table, network))
     if given and (input is not None or classes is not None):
         raise UsageError("--input and --classes follow from the run or the data; leave them out.")
     if not given:

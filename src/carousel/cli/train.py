@@ -75,7 +75,7 @@ def _train(
 
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
-    settings = Settings(reading, labelled, tagged, series, images, table, with_literals(network), training)
+    settings = with_literals(Settings(reading, labelled, tagged, series, images, table, network, training))
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     if folds is not None:

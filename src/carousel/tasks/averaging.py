@@ -49,7 +49,7 @@ class Averaging:
         check_members(predictors, names)
         if samples is not None:
             _check_samples(predictors, names, samples)
-        self.predictors, self.samples, self.seed = list(predictors), samples, seed
+        self.predictors, self.names, self.samples, self.seed = list(predictors), list(names), samples, seed
         self.takes_text, self.notes = all(p.takes_text for p in predictors), []
 
     def predict(self, given: Any) -> list[dict[str, Any]]:
@@ -62,10 +62,14 @@ class Averaging:
         """
         inputs = given.inputs if isinstance(given, _Read) else [given] * len(self.predictors)
         means, first, self.notes = _Means(self.predictors[0].classes), [], []
-        for predictor, own in zip(self.predictors, inputs, strict=True):
+        for predictor, name, own in zip(self.predictors, self.names, inputs, strict=True):
             with self._masks(predictor):
                 for _ in range(self.samples or 1):
                     answers = predictor.predict(own)
+                    if answers and not answers[0].keys() & {"probabilities", "value"}:
+                        raise UsageError(
+                            f"{name} gives neither probabilities nor a number to average; use it as it is."
+                        )
                     first = first or answers
                     means.add(answers)
             self.notes += predictor.notes
