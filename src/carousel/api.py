@@ -424,9 +424,9 @@ def prepared(
 
 def _summary(kind: Kind, stored: Stored, settings: Settings, network: nn.Module) -> Summary:
     dtype = next(p.dtype for p in network.parameters())
-    example = [x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
-               for x in kind.example(stored, settings)]  # fmt: skip
-    found = summary(network, tuple(example))
+    example: list[Any] = [*kind.example(stored, settings)]
+    cast = (x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in example)
+    found = summary(network, tuple(cast))
     if kind.recurrent and kind.verb != "forecast":
         found.notes.append("Counted for one step of one sequence.")
     return found

@@ -285,8 +285,8 @@ TEXT = Kind(
     },
     without=(
         "split_column",
-        "fold",
         "split_seed",
+        "fold",
         "label_column",
         "target",
         "time_column",
