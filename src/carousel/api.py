@@ -499,7 +499,7 @@ def _cell_for(kind: Kind, cell: str | type[Cell] | None, settings: Settings) -> 
     if kind.recurrent:
         return load_cell(cell if cell is not None else settings.network.cell or "")
     if cell is not None:
-        raise UsageError(f"A cell means nothing for {kind.about}, which is what the data were taken for; leave it out.")
+        raise UsageError(f"A cell means nothing for {kind.with_network}, which is what is trained; leave it out.")
     return None
 
 
