@@ -82,7 +82,7 @@ def train(
     task: KindTask = kind.task(read, settings, source)
     network = task.check()
     _note(callbacks, *read.notes, *task.remarks, read.about())
-    about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
+    about = {"parameters": sum(p.numel() for p in network.parameters() if p.requires_grad), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
     folder = _new_folder(out, f"{read.name}-{source.short_name if source else about['title']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -98,6 +99,8 @@ def test_given_vectors_are_kept_or_trained_and_stay_with_the_run(variant: str | 
     assert len(known) == 9
     for embedding, same in zip(again.model.embeddings, kept, strict=True):
         assert torch.equal(embedding.weight[known].detach(), expected) == same
+    learned = sum(p.numel() for p in again.model.parameters()) - sum(kept) * 6 * len(symbols)
+    assert json.loads(Path("run/network.json").read_text())["parameters"] == learned
 
 
 def test_words_without_a_vector_spread_as_those_with() -> None:
@@ -126,6 +129,15 @@ def test_recurrent_networks_begin_with_vectors_too(file: str, run: Callable[...,
     given, trained = read_vectors("vectors.txt"), carousel.load("run")
     place = trained.predictor.vocabulary.symbols.index("film")
     torch.testing.assert_close(trained.model.embedding.weight[place].detach(), torch.from_numpy(given["film"]))
+
+
+def test_fix_begins_anew(run: Callable[..., tuple[int, str]]) -> None:
+    options = ["--network", "sentence-cnn", "--optimizer", "sgd", "--learning-rate", "1e30", "--clip", "0"]
+    small = ["--schedule", "constant", "--steps", "20", "--batch", "8", "--threads", "1", "--fix", "--out", "run"]
+    code, said = run("train", "films.csv", *options, *small)
+    assert code == 1
+    assert "not a finite number" in said
+    assert carousel.load("run").config["fixes"][0]["changes"] == {"clip": [0.0, 1.0]}
 
 
 def test_bad_input(run: Callable[..., tuple[int, str]]) -> None:

@@ -174,7 +174,7 @@ class Kind:
         if not self.variants or network in (None, own):
             return self
         if network not in self.variants:
-            names = ", ".join([own, *self.variants])
+            names = ", ".join(map(str, (own, *self.variants)))
             raise UsageError(f"--network is {network!r}; for {self.about} it is one of {names}.")
         return self.variants[network]
 

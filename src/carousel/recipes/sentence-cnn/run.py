@@ -84,7 +84,7 @@ def neighbors(run: carousel.Run) -> list[str]:
     """The nearest words in the channel that was kept, and in the one that was trained."""
     symbols = run.predictor.vocabulary.symbols
     shown, lines = [word for word in SHOWN if word in symbols], [f"{'':8}{'kept':44}trained"]
-    units = [F.normalize(channel.weight.detach()) for channel in run.model.embeddings]
+    units = [F.normalize(run.model.get_parameter(f"embeddings.{channel}.weight").detach()) for channel in range(2)]
     for word in shown:
         at = symbols.index(word)
         near = [", ".join(symbols[n] for n in (unit @ unit[at]).topk(5).indices.tolist() if n != at) for unit in units]
