@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -90,12 +91,22 @@ def _read(
 ) -> tuple[tuple[str, ...], torch.Tensor, torch.Tensor, torch.Tensor]:
     """The words that are kept, their counts, and of the whole text the words by number and their sentences."""
     places: dict[str, int] = {}
-    text, lines = array("i"), array("i")
-    for file in find_text_files(texts).files:
-        for line in read_whole(file, encoding).splitlines():
+    text, lines, left_out = array("i"), array("i"), []
+    for file, in_folder in find_text_files(texts).files.items():
+        try:
+            whole = read_whole(file, encoding)
+        except DataError:
+            if not in_folder:
+                raise
+            left_out.append(file)
+            continue
+        for line in whole.splitlines():
             found = SPLITS[words].findall(line)
             text.extend(places.setdefault(word, len(places)) for word in found)
             lines.append(len(found))
+    if left_out:
+        many = "1 file that is" if len(left_out) == 1 else f"{len(left_out):,} files that are"
+        warnings.warn(f"Left out: {many} no text in {encoding} ({left_out[0]}).", stacklevel=3)
     ids = np.frombuffer(text, np.int32) if text else np.empty(0, np.int32)
     counts = np.bincount(ids, minlength=len(places))
     order = np.argsort(-counts, kind="stable")

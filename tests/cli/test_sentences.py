@@ -147,7 +147,7 @@ def test_bad_input(run: Callable[..., tuple[int, str]]) -> None:
         assert words in said
 
     Path("ragged.txt").write_text("film 1 2\ngood 1\n")
-    Path("french.txt").write_text("chat 1 2\nchien 1 3\n")
+    Path("french.txt").write_text("chat 1 2\nchien 1 3\n<unk> 0 0\n")
     train = ["train", "films.csv", "--network", "sentence-cnn", "--steps", "1"]
     option = [*train, "--network-options"]
     refused(2, "it has vocabulary, embedding_size", *option, "filters", "3")
@@ -165,6 +165,16 @@ def test_bad_input(run: Callable[..., tuple[int, str]]) -> None:
     with pytest.raises(carousel.CarouselError, match="A cell means nothing for labelled sequences with the network se"):
         carousel.train("films.csv", cell="gru", **SMALL)
     assert not Path("runs").exists()
+
+
+def test_files_of_a_folder_that_are_no_text_are_left_out_and_told() -> None:
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text("one two\n" * 9)
+    Path("texts/b.txt").write_bytes(b"one \xff two\n" * 9)
+    with pytest.warns(UserWarning, match=r"Left out: 1 file that is no text in utf-8 \(texts/b.txt\)"):
+        assert carousel.word_vectors("texts", size=2).words == ("one", "two")
+    with pytest.raises(carousel.CarouselError, match="not valid utf-8"):
+        carousel.word_vectors(["texts/b.txt", "texts/a.txt"], size=2)
 
 
 def test_vectors_are_made_saved_and_shown(run: Callable[..., tuple[int, str]]) -> None:

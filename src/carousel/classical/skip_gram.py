@@ -102,4 +102,4 @@ def _descend(table: Tensor, rows: Tensor, steps: Tensor) -> None:
     """Subtract the steps (n, size) from these rows; no row moves by more than `FARTHEST`."""
     which, place = rows.unique(return_inverse=True)
     sums = steps.new_zeros(len(which), steps.shape[1]).index_add_(0, place, steps)
-    table[which] -= sums * (FARTHEST / sums.norm(dim=1, keepdim=True).clamp_min(FARTHEST))
+    table.index_add_(0, which, sums * (FARTHEST / sums.norm(dim=1, keepdim=True).clamp_min(FARTHEST)), alpha=-1)

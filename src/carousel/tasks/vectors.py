@@ -48,7 +48,7 @@ class Given:
         if vocabulary.level != "word":
             raise UsageError(f"--vectors are of words, and the data are read as {vocabulary.unit}s; give --level word.")
         found = read_vectors(settings.vectors, set(vocabulary.symbols))
-        if not len(found):
+        if not any(word in found for word in vocabulary.symbols[1:]):  # the first is <unk>, which files may have, too
             raise DataError(
                 f"{settings.vectors} has none of the {vocabulary.size - 1:,} words of the data; is it of another "
                 "language, or has it other upper and lower case?"
