@@ -79,7 +79,7 @@ def _vectors(
     missing = [repr(word) for word in show if word not in made]
     if missing:
         print(f"  Without a vector: {', '.join(missing)}.")
-    print(f"\nNext:\n  carousel train DATA --vectors {out}")
+    print(f"\nNext:\n  carousel train DATA --vectors {out}{' --words spaces' if words == 'spaces' else ''}")
 
 
 def _some(words: tuple[str, ...]) -> list[str]:

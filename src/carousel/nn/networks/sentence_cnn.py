@@ -74,6 +74,8 @@ class SentenceCNN(nn.Module):
             )
         if vectors is not None and (vectors.ndim != 2 or len(vectors) != vocabulary):
             raise UsageError(f"The word vectors are {tuple(vectors.shape)}; expected ({vocabulary}, size).")
+        if not widths:
+            raise UsageError("The sentence CNN has no windows; give their widths, such as widths=(3, 4, 5).")
         size = embedding_size if vectors is None else vectors.shape[1]
         self.widths, self.dropout, self.batch_first = tuple(widths), dropout, batch_first
         if vectors is None:
