@@ -258,6 +258,18 @@ def test_forecasts_are_averaged_quantile_by_quantile(run: Callable[..., tuple[in
         assert (code, wrong in said) == (2, True), said
 
 
+def test_networks_of_another_make_answer_together() -> None:
+    letters = random.Random(3)
+    words = [("".join(letters.choices("abc" if n % 2 else "xyz", k=5)), "no"[n % 2]) for n in range(80)]
+    Path("letters.csv").write_text("word,kind\n" + "".join(f"{word},{kind}\n" for word, kind in words))
+    options: dict[str, Any] = {"kind": "labelled", "level": "char", "split_seed": 0, "embedding_size": 4, **FEW}
+    recurrent = carousel.train("letters.csv", out="recurrent", hidden_size=5, **options)
+    windows = carousel.train("letters.csv", out="windows", network="sentence-cnn", seed=1, **options)
+    both = carousel.ensemble([recurrent, windows])
+    assert set(both.scores()["dev"].members) == {"recurrent", "windows"}
+    assert both.predict(["abcab"], samples=3)[0]["deviation"] > 0
+
+
 def test_the_commands(run: Callable[..., tuple[int, str]]) -> None:
     code, said = run("ensemble", "a", "b", "--json", "scores.json")
     assert code == 0, said

@@ -26,6 +26,7 @@ _HOMES = {
     "resume": "api",
     "train": "api",
     "weight": "cells.weights",
+    "word_vectors": "vectors",
 }
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "resume",
     "train",
     "weight",
+    "word_vectors",
 ]
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from .ensembles import ensemble
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
+    from .vectors import word_vectors
 
 
 def __getattr__(name: str) -> Any:

@@ -75,7 +75,7 @@ def train(
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
     sources = [data] if isinstance(data, str | Path) else list(data)
     kind, settings, source, read, task, network = prepared(sources, cell, settings, callbacks)
-    about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
+    about = {"parameters": sum(p.numel() for p in network.parameters() if p.requires_grad), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
     folder = _new_folder(out, f"{read.name}-{source.short_name if source else about['title']}")
@@ -427,7 +427,7 @@ def _summary(kind: Kind, stored: Stored, settings: Settings, network: nn.Module)
     example: list[Any] = [*kind.example(stored, settings)]
     cast = (x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in example)
     found = summary(network, tuple(cast))
-    if kind.recurrent and kind.verb != "forecast":
+    if isinstance(example[0], Tensor) and not example[0].is_floating_point():
         found.notes.append("Counted for one step of one sequence.")
     return found
 
@@ -583,7 +583,7 @@ def _cell_for(kind: Kind, cell: str | type[Cell] | None, settings: Settings) -> 
     if kind.recurrent:
         return load_cell(cell if cell is not None else settings.network.cell or "")
     if cell is not None:
-        raise UsageError(f"A cell means nothing for {kind.about}, which is what the data were taken for; leave it out.")
+        raise UsageError(f"A cell means nothing for {kind.with_network}, which is what is trained; leave it out.")
     return None
 
 

@@ -45,6 +45,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> No
     [
         ("text.txt", {"hidden_size": 5, "cell": "gru"}),
         ("words.csv", {"hidden_size": 5, "kind": "labelled"}),
+        ("words.csv", {"embedding_size": 5, "kind": "labelled", "network": "sentence-cnn"}),
         ("tagged.txt", {"hidden_size": 5}),
         ("tagged.txt", {"hidden_size": 5, "spelling_size": 0}),
         ("series.csv", {"hidden_size": 5, "kind": "series", "horizon": 4}),

@@ -24,6 +24,7 @@ VERBS = {
     "predict": "name labels or tags with a network that was trained on such",
     "ensemble": "score several runs beside the mean of their answers",
     "forecast": "forecast what comes after a series, with intervals",
+    "vectors": "make vectors of the words of your texts, to begin training with",
     "summary": "print a network layer by layer: shapes, parameters, memory, multiply-adds",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",

@@ -405,6 +405,7 @@ SERIES = Kind(
         "split_seed",
         "fold",
         "label_column",
+        "vectors",
         *LAYERED,
         "class_weights",
         "loss",

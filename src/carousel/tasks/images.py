@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..data.augment import Augment
 from ..data.images import ImageSet, looks_like_images, read_images, read_to_predict
+from ..data.splits import on_both_sides
 from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
@@ -119,7 +120,8 @@ class ImageData(FromFiles):
         plan = Plan((channels, height, width), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced)
-        return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
+        across = on_both_sides(parts, read.equal, "image") if not any(read.splits) else []
+        return cls(read, plan, labels, parts, columns, [*read.notes, *across, *odd])
 
     def about(self) -> str:
         """What was found, and the options that say otherwise."""

@@ -293,6 +293,7 @@ TEXT = Kind(
         "group_column",
         "class_weights",
         "loss",
+        "vectors",
         *LAYERED,
     ),
     shows=_writes,
