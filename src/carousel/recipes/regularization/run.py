@@ -90,17 +90,17 @@ def run(recipe: carousel.recipes.Recipe) -> None:
     found = trainings(recipe, digits, test)
     best = {kind: tried[chosen(tried)] for kind, tried in found.items()}
     head = f"{'':16}{'strength':>9}{'train':>9}{'dev':>9}{'test':>9}{'gap, nats':>11}   test error less that of none"
-    lines = [head, f"means of {len(best['none'])} seeds; their 95 % interval"]
+    lines = [f"means of {len(best['none'])} seeds, and the 95 % interval of the difference", head]
     verdicts: dict[str, tuple[str, bool]] = {}
+    gaps = {kind: fmean(one["dev_loss"] - one["train_loss"] for one in runs) for kind, runs in best.items()}
     for kind, runs in best.items():
         apart = [100 * (a["test_error"] - b["test_error"]) for a, b in zip(runs, best["none"], strict=True)]
         middle, low, high = carousel.recipes.interval(apart)
         verdict = "helps" if high < 0 else "hurts" if low > 0 else "no difference seen"
         verdicts[kind] = f"{middle:.2f} points ({low:.2f} to {high:.2f}): {verdict}", high < 0
         errors = "".join(f"{fmean(one[f'{part}_error'] for one in runs):9.2%}" for part in ("train", "dev", "test"))
-        gap = fmean(one["dev_loss"] - one["train_loss"] for one in runs)
         said = "" if kind == "none" else verdicts[kind][0]
-        lines.append(f"{kind:16}{chosen(found[kind]):9g}{errors}{gap:11.3f}   {said}".rstrip())
+        lines.append(f"{kind:16}{chosen(found[kind]):9g}{errors}{gaps[kind]:11.3f}   {said}".rstrip())
     lines.append("dev error of each strength")
     for kind, tried in found.items():
         means = (f"{strength:g}: {fmean(one['dev_error'] for one in runs):.2%}" for strength, runs in tried.items())
@@ -115,5 +115,6 @@ def run(recipe: carousel.recipes.Recipe) -> None:
                  wrong, wrong <= float(recipe.smoke), "the network can learn its 1,000 digits by heart")  # fmt: skip
     for kind, (verdict, helps) in verdicts.items():
         if kind != "none" and not recipe.smoke:
-            recipe.claim(f"{kind}: test error less that without it, with its 95 % interval", "< 0", verdict, helps,
-                         "each helps, or this line says that it does not; paired over seeds")  # fmt: skip
+            gap = f"gap {gaps[kind]:.3f} nats ({gaps['none']:.3f} without)"
+            recipe.claim(f"{kind}: test error less that without it, with its 95 % interval", "< 0",
+                         f"{verdict}; {gap}", helps, "each helps, or this line says no; paired over seeds")  # fmt: skip
