@@ -18,7 +18,8 @@ __all__ = ["Course", "course", "fastest", "read"]
 
 LINE = "conv 16 5 pad half, {0}, pool 2, conv 32 5 pad half, {0}, pool 2, dense 128, {0}, dense"
 BATCH, NEAR = 32, 0.06
-"""All images are evaluated each quarter epoch once the batches of the last one were so near to the bar."""
+"""All images are evaluated each quarter epoch once the batches of the last one came so near to the bar; until then the
+share in those batches stands for the training error."""
 Course = dict[str, Any]
 """`epochs` until the bar is reached, infinite if it was not; `wrong`, the share in the batches of each quarter."""
 
@@ -52,14 +53,15 @@ def course(
         wrong.append(count / len(part))
         if not math.isfinite(loss.item()):
             break
-        if wrong[-1] < bar + NEAR:
+        now = (quarter / 4, wrong[-1])
+        if now[1] < bar + NEAR:
             with torch.no_grad():
                 answers = torch.cat([net(some).argmax(1) for some in x.split(500)])
             now = (quarter / 4, float((answers != y).double().mean()))
-            if now[1] <= bar:
-                share = (before[1] - bar) / (before[1] - now[1])
-                return {"epochs": before[0] + share * (now[0] - before[0]), "wrong": wrong}
-            before = now
+        if now[1] <= bar:
+            share = (before[1] - bar) / (before[1] - now[1])
+            return {"epochs": before[0] + share * (now[0] - before[0]), "wrong": wrong}
+        before = now
     return {"epochs": math.inf, "wrong": wrong}
 
 
