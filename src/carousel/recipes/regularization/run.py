@@ -73,7 +73,7 @@ def draw(best: dict[str, Runs]) -> Figure:
         for axis, some in zip(axes, values, strict=True):
             axis.plot(some, [place] * len(some), "C0.", alpha=0.6)
             axis.plot(fmean(some), place, "k|", markersize=14)
-    axes[0].set(xlabel="gap: dev loss less training loss, nats", xlim=(0, None))
+    axes[0].set(xlabel="gap: dev loss less training loss, nats")
     axes[1].set(xlabel="test images wrong, %", xlim=(0, None))
     axes[0].set_yticks(range(len(best)), list(best))
     axes[0].invert_yaxis()
