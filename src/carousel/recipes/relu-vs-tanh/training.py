@@ -18,8 +18,8 @@ __all__ = ["Course", "course", "fastest", "read"]
 
 LINE = "conv 16 5 pad half, {0}, pool 2, conv 32 5 pad half, {0}, pool 2, dense 128, {0}, dense"
 BATCH, NEAR = 32, 0.06
-"""All images are evaluated each quarter epoch once the batches of the last one came so near to the bar; until then the
-share in those batches stands for the training error."""
+"""All images are evaluated each quarter epoch once the batches of one came so near to the bar; until then the share in
+those batches stands for the training error."""
 Course = dict[str, Any]
 """`epochs` until the bar is reached, infinite if it was not; `wrong`, the share in the batches of each quarter."""
 
@@ -39,7 +39,7 @@ def course(
     net = carousel.nn.initialize(carousel.nn.network(LINE.format(function), (3, 32, 32), 10), weights)
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     rule = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
-    wrong, before, order = [], (0.0, 1.0), []
+    wrong, before, order, near = [], (0.0, 1.0), [], False
     for quarter in range(1, quarters + 1):
         part, *order = order or torch.randperm(len(x)).chunk(4)
         count, loss = 0, torch.tensor(0.0)
@@ -54,7 +54,8 @@ def course(
         if not math.isfinite(loss.item()):
             break
         now = (quarter / 4, wrong[-1])
-        if now[1] < bar + NEAR:
+        near = near or now[1] < bar + NEAR
+        if near:
             with torch.no_grad():
                 answers = torch.cat([net(some).argmax(1) for some in x.split(500)])
             now = (quarter / 4, float((answers != y).double().mean()))
