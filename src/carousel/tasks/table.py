@@ -308,6 +308,7 @@ TABLE = Kind(
         "window",
         "backward",
         "dropout",
+        "code_size",
         *RECURRENT,
     ),
     shows=_shows,
