@@ -282,7 +282,7 @@ class Run:
 
         Returns:
             A dict each, of labelled sequences `label`, `probability` and `probabilities`, of tagged ones `words` and
-            `tags`.
+            `tags`, of images through an autoencoder `error` and `code`.
 
         Raises:
             UsageError: the run is of a kind of data that nothing is predicted for.
