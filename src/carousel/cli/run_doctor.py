@@ -136,9 +136,10 @@ class RunDoctor(Callback):
             self._allow_experiments(trainer)
             if lab.why_not is None:
                 shown = trainer.task.shown
+                over = "more than a twentieth of what it was at first"
                 alone = f"no lower than the frequencies of the {_plural(shown.guesses)} alone allow"
                 self._say(
-                    f"The loss is {'hardly lower than at first' if shown.loss_in else alone}; the doctor "
+                    f"The loss is {over if shown.loss_in else alone}; the doctor "
                     f"tries other learning rates on a copy, for {lab.seconds:.0f} s at most."
                 )
         found = self._doctor.look()
