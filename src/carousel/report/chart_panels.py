@@ -205,6 +205,7 @@ def _map(panel: Mapping[str, Any]) -> str:
                 )
         ax.set_xticks([])
         ax.set_yticks([])
+        ax.spines["bottom"].set_visible(False)
 
     told = f"{len(points[0])} points" + (f" of {len(names)} classes." if names else ".")
     return figure(draw_chart("map", "", f"{_title(panel)} {told}", [], draw, Canvas(600, 460, 12, 100, 5)))
