@@ -97,6 +97,17 @@ def test_noise_is_on_the_input_only_and_the_convolutional_one_learns_too() -> No
     assert found.status["best_dev_loss"] < 1
 
 
+def test_other_precisions_and_color() -> None:
+    for number, file in enumerate(Path("flat").iterdir()):
+        image = np.array(Image.open(file))
+        Path("color").mkdir(exist_ok=True)
+        Image.fromarray(np.stack([image, image // 2, 255 - image], 2)).save(f"color/{number}.png")
+    runs = [carousel.train("color", steps=3, out=p, precision=p, **FEW) for p in ("float32", "float64", "bfloat16")]
+    losses = [run.status["best_dev_loss"] for run in runs]
+    assert losses == pytest.approx([losses[0]] * 3, rel=0.05)
+    assert runs[0].model(torch.rand(2, 3, 7, 6)).shape == (2, 3, 7, 6)
+
+
 def test_a_stopped_run_goes_on_to_the_same_bits() -> None:
     class Stop(Callback):
         def on_step(self, trainer: Trainer, step: Step) -> None:

@@ -41,7 +41,7 @@ class Components:
         """Of examples that are read several times.
 
         Args:
-            blocks: gives all examples anew, as tensors (some, features).
+            blocks: gives all examples anew, as float32 tensors (some, features).
             count: components; as many as there are features, and one fewer than examples, at most.
 
         Example:
@@ -50,10 +50,12 @@ class Components:
             >>> found.basis[:, 0].abs().tolist(), found.lost(x).tolist(), found.variance
             ([1.0, 0.0], [0.0, 0.0, 1.0, 1.0], 2.5)
         """
-        number = sum(len(block) for block in blocks())
-        mean = (sum(block.double().sum(0) for block in blocks()) / number).float()  # pyright: ignore
-        variance = sum(float((block - mean).square().sum()) for block in blocks()) / number
-        features = len(mean)
+        number, total, squares = 0, torch.zeros((), dtype=torch.float64), 0.0
+        for block in blocks():
+            exact = block.double()
+            number, total, squares = number + len(block), total + exact.sum(0), squares + float(exact.square().sum())
+        mean, features = (total / number).float(), len(total)
+        variance = max(0.0, squares / number - float((total / number).square().sum()))
         count = max(1, min(count, features, number - 1))
 
         def times(directions: Tensor | None) -> Tensor:

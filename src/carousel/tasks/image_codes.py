@@ -49,7 +49,7 @@ class CodingTask(ImageTask):
         cpu = torch.device("cpu")
         self.dtype = torch.float32
         problem = Reconstruct(
-            lambda rows: self.raw(rows, cpu).flatten(1), self.data.parts["train"], settings.network.code_size,
+            lambda rows: self.raw(rows, cpu).flatten(1).float(), self.data.parts["train"], settings.network.code_size,
             names=self.plan.classes, labels=self.data.labels, unit=self.unit,
         )  # fmt: skip
         self.plan = replace(self.plan, variance=problem.components.variance)
