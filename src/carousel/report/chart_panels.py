@@ -198,10 +198,10 @@ def _map(panel: Mapping[str, Any]) -> str:
         for number, color in zip(shown, MANY, strict=False):
             mine = [values[classes == number] for values in points]
             if len(mine[0]):
-                at = [float(np.nanmedian(values)) for values in mine]
+                x, y = (float(np.nanmedian(values)) for values in mine)
                 box = {"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
                 ax.text(
-                    *at, str(names[number])[:20], color="#ffffff", weight="bold", ha="center", va="center", bbox=box
+                    x, y, str(names[number])[:20], color="#ffffff", weight="bold", ha="center", va="center", bbox=box
                 )
         ax.set_xticks([])
         ax.set_yticks([])

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
@@ -54,7 +55,6 @@ def fitted(recipe: carousel.recipes.Recipe, code: int, train: Tensor, dev: Tenso
     torch.manual_seed(0)
     net = carousel.nn.network("autoencoder", SHAPE, code, output="sigmoid", **options)
     assert isinstance(net, carousel.nn.Autoencoder)
-    carousel.nn.initialize(net, "he")
     update = torch.optim.Adam(net.parameters(), LEARNING_RATE)
     saved = recipe.load(name) or {"curve": []}
     if saved["curve"]:
@@ -87,13 +87,15 @@ def linear(images: Tensor, pca: PCA, rounds: int) -> tuple[float, float]:
     With x̂ = V(Wx + b) + c, mean μ and covariance C of the images the mean squared error is
     tr C - 2 tr VWC + tr VᵀV WCWᵀ + |V(Wμ + b) + c - μ|², so that every step of L-BFGS sees all images at once.
     """
-    flat, size = images.flatten(1).double(), pca.n_components
+    theirs = torch.from_numpy(np.asarray(pca.components_, np.float64).T)
+    flat, size = images.flatten(1).double(), theirs.shape[1]
     middle = flat.mean(0)
-    covariance = (flat - middle).T @ (flat - middle) / len(flat)
+    flat -= middle
+    covariance = flat.T @ flat / len(flat)
     torch.manual_seed(0)
-    net = carousel.nn.initialize(
-        carousel.nn.network("autoencoder", SHAPE, size, hidden_sizes=()).double(), "orthogonal"
-    )
+    net = carousel.nn.network("autoencoder", SHAPE, size, hidden_sizes=()).double()
+    assert isinstance(net, carousel.nn.Autoencoder)
+    carousel.nn.initialize(net, "orthogonal")
     w, b, v, c = net.parameters()
     search = torch.optim.LBFGS([w, b, v, c], max_iter=rounds, max_eval=2 * rounds, history_size=20, tolerance_grad=0,
                                tolerance_change=0, line_search_fn="strong_wolfe")  # fmt: skip
@@ -108,7 +110,7 @@ def linear(images: Tensor, pca: PCA, rounds: int) -> tuple[float, float]:
 
     search.step(loss)  # pyright: ignore[reportArgumentType]
     ours = torch.linalg.qr(v.detach()).Q
-    theirs = torch.linalg.qr(torch.from_numpy(pca.components_.T).double()).Q
+    theirs = torch.linalg.qr(theirs).Q
     away = torch.linalg.matrix_norm(theirs - ours @ (ours.T @ theirs), 2)  # the sine of the largest angle
     least = float(torch.linalg.eigvalsh(covariance)[:-size].sum())
-    return math.asin(min(1.0, float(away))), error(net, flat.reshape(-1, *SHAPE)) / least - 1
+    return math.asin(min(1.0, float(away))), error(net, images.double()) / least - 1
