@@ -149,6 +149,12 @@ def test_what_does_not_go_together_is_refused(options: dict[str, Any], words: st
     assert not Path("run").exists()
 
 
+def test_an_autoencoder_tells_no_target_of_a_table() -> None:
+    Path("rows.csv").write_text("a,b,y\n" + "".join(f"{k % 7},{k % 5},{k % 3}.5\n" for k in range(60)))
+    with pytest.raises(UsageError, match="--network autoencoder gives back its input and is for images"):
+        carousel.train("rows.csv", network="autoencoder", steps=2, out="run")
+
+
 @pytest.mark.parametrize("option", ["code_size", "noise"])
 def test_a_classifier_has_no_code(option: str) -> None:
     with pytest.raises(UsageError, match="is about autoencoders; leave it out, or say --network autoencoder"):
