@@ -26,7 +26,7 @@ from .parts import codes, fitted, linear, read
 
 FILES = [f"mnist/{part}-{what}-ubyte.gz" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
 HELD_OUT, NEIGHBORS, DRAWN, ROUNDS = 5_000, 5, 5_000, 2_000
-EPOCHS = {30: 50, 2: 25}
+EPOCHS = {30: 45, 2: 20}
 PUBLISHED = {"PCA": 13.87, "autoencoder": 3.00}
 Codes = NDArray[np.float32]
 
