@@ -250,3 +250,16 @@ def test_folds_that_can_not_be(options: dict[str, Any], shown: str) -> None:
     assert shown in str(error.value)
     with pytest.raises(UsageError, match="two folds or more"):
         carousel.cross_validate("people.csv", 1)
+
+
+def test_rows_that_two_groups_share_are_told(run: Callable[..., tuple[int, str]]) -> None:
+    rows = [f"p{number % 12},{number % 40 / 7:.3f},{number % 40 % 3},{'ab'[number % 40 % 2]}" for number in range(60)]
+    Path("visits.csv").write_text("\n".join(["patient,dose,ward,answer", *rows]) + "\n")
+    options = [*OPTIONS, "--target", "answer", "--steps", "2", "--test", "0.25"]
+    code, said = run("train", "visits.csv", *options, "--group-column", "patient", "--out", "grouped")
+    assert code == 0, said
+    assert "Leakage: " in said
+    assert "rows of the test part" in said
+    code, said = run("train", "visits.csv", *options, "--drop", "patient", "--out", "drawn")
+    assert code == 0, said
+    assert "Leakage: " not in said

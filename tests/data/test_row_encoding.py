@@ -104,6 +104,14 @@ def test_categories_rare_unseen_and_missing() -> None:
     ]  # fmt: skip
 
 
+def test_numbers_of_another_table_are_told() -> None:
+    encoding = Encoding.learn(read_rows(table(width=WIDTH, income=INCOME, price=PRICE)), np.arange(N))
+    same, other = WIDTH[:9], [*WIDTH[:4], *WIDTH[4:9] + 1000 * WIDTH.std()]
+    assert encoding.inputs(pl.DataFrame({"width": same, "income": INCOME[:9]})).notes == []
+    (note,) = encoding.inputs(pl.DataFrame({"width": other, "income": INCOME[:9]})).notes
+    assert note.startswith("Most values of 'width' are more than 10 deviations from the mean of training")
+
+
 def test_dates_are_year_month_and_weekday() -> None:
     rows = read_rows(table(day=DAYS.astype(str), price=PRICE))
     encoding = Encoding.learn(rows, np.arange(N))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from carousel.data import splits
-from carousel.data.splits import about_folds, by_group, by_time, folds, strata
+from carousel.data.splits import about_folds, by_group, by_time, folds, on_both_sides, strata
 from carousel.errors import DataError, UsageError
 
 EVERY = np.ones(1000, bool)
@@ -141,3 +141,12 @@ def test_groups_of_the_same_classes_are_of_one_kind() -> None:
         labels = random.choice(["a", "b", "c"], size)
         sets = [tuple(sorted(set(labels[group == number]))) for number in range(group.max() + 1)]
         assert splits._kinds(group, labels).tolist() == [sorted(set(sets)).index(labels) for labels in sets]
+
+
+def test_examples_held_out_that_are_trained_on_too() -> None:
+    equal = np.array([0, 1, 2, 0, 1, 3, 2])
+    parts = {"train": np.array([0, 1, 2]), "dev": np.array([3, 5]), "test": np.array([4, 6])}
+    dev, test = on_both_sides(parts, equal, "image")
+    assert "1 of 2 images of the dev part is" in dev
+    assert "2 of 2 images of the test part are" in test
+    assert not on_both_sides({**parts, "dev": np.array([5]), "test": np.array([], np.int64)}, equal, "image")

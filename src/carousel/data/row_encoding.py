@@ -25,6 +25,8 @@ RARE = 3
 """Training rows below which a category shares a slot with the others of its column that are rare."""
 MOST = 1000
 """Slots of a column, at most."""
+FAR = 10
+"""Deviations from the mean of training beyond which hardly anything is of the same kind."""
 PARTS = ("month", "weekday", "hour")
 """Of a date, as categories."""
 
@@ -211,12 +213,14 @@ class Encoding:
         """
         notes: list[str] = []
         numbers = np.empty((frame.height, len(self.names)), np.float32)
-        flag = len(self.numbers)
+        flag, far = len(self.numbers), []
         for place, number in enumerate(self.numbers):
             values = frame[number.column]
             x = (values.dt.year() if number.part else values).cast(pl.Float64).to_numpy().astype(np.float64)
             missing = np.isnan(x)
             numbers[:, place] = np.where(missing, 0.0, (_bent(x, number.log) - number.mean) / number.deviation)
+            if 2 * np.count_nonzero(np.abs(numbers[:, place]) > FAR) > len(x):
+                far.append(number.name)
             if number.flagged:
                 numbers[:, flag] = missing
                 flag += 1
@@ -225,6 +229,11 @@ class Encoding:
                     f"{number.name!r} is missing in {int(missing.sum()):,} rows, but never was in training: its mean "
                     "stands there."
                 )
+        if far:
+            notes.append(
+                f"Most values of {_quoted(far)} are more than {FAR} deviations from the mean of training: are these "
+                "the same columns, in the same units?"
+            )
         categories = np.empty((frame.height, len(self.categories)), np.int64)
         for place, category in enumerate(self.categories):
             values = _of_part(frame[category.column], category.part).fill_null("")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "draw",
     "folds",
     "in_name",
+    "on_both_sides",
     "split_of",
     "strata",
     "without_split",
@@ -286,6 +287,34 @@ def about_folds(labels: NDArray[Any], numbers: NDArray[np.int64], what: str = "c
     shown = [f"{names[place]} ({table[place].sum():,} rows)" for place in lacking[:5].tolist()]
     more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
     return [f"Not in every one of the {n} folds: {what} {', '.join(shown)}{more}; its scores differ widely there."]
+
+
+def on_both_sides(parts: Mapping[str, NDArray[np.int64]], equal: NDArray[np.int64], unit: str) -> list[str]:
+    """What was held out though it equals something in the training part, as whole groups and times may bring about.
+
+    Args:
+        parts: the numbers of the examples of each split.
+        equal: (examples,) the same for equal ones.
+        unit: what an example is.
+
+    Returns:
+        Sentences for the user.
+
+    Example:
+        >>> parts = {"train": np.array([0, 1]), "dev": np.array([3]), "test": np.array([2])}
+        >>> on_both_sides(parts, np.array([7, 8, 7, 9]), "row")
+        ['Leakage: 1 of 1 rows of the test part is in the training part too: scores there look better than they are.']
+    """
+    notes = []
+    for split in ("dev", "test"):
+        own = equal[parts[split]]
+        leaked = int(np.isin(own, equal[parts["train"]]).sum())
+        if leaked:
+            notes.append(
+                f"Leakage: {leaked:,} of {len(own):,} {unit}s of the {split} part {'is' if leaked == 1 else 'are'} in "
+                "the training part too: scores there look better than they are."
+            )
+    return notes
 
 
 def _chosen(values: Sequence[Any] | NDArray[Any], places: NDArray[np.int64]) -> Sequence[Any] | NDArray[Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..data.augment import Augment
 from ..data.images import ImageSet, read_images, read_to_predict
+from ..data.splits import on_both_sides
 from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
@@ -117,8 +118,9 @@ class ImageData(FromFiles):
             read.splits, settings, classes=labels, equal=read.equal.tolist(), groups=read.groups, times=read.times
         )
         columns = {name: column for name, column in read.columns.items() if column is not None}
+        across = on_both_sides(parts, read.equal, "image") if not any(read.splits) else []
         if not labelled:
-            return cls._without_classes(read, names, labels, parts, columns, settings)
+            return cls._without_classes(read, names, labels, parts, columns, across, settings)
         if len(np.unique(labels[parts["train"]])) < 2:
             raise DataError(
                 f"The training part has {len(parts['train']):,} images of one class; it needs at least two classes. "
@@ -129,7 +131,7 @@ class ImageData(FromFiles):
         plan = Plan((channels, height, width), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced)
-        return cls(read, plan, labels, parts, columns, [*read.notes, *odd])
+        return cls(read, plan, labels, parts, columns, [*read.notes, *across, *odd])
 
     @classmethod
     def _without_classes(
@@ -139,6 +141,7 @@ class ImageData(FromFiles):
         labels: NDArray[np.int64],
         parts: Mapping[str, Rows],
         columns: dict[str, str],
+        across: list[str],
         settings: Settings,
     ) -> ImageData:
         """For an autoencoder, which sees the pixels as they are, from 0 to 1."""
@@ -154,7 +157,7 @@ class ImageData(FromFiles):
         plan = Plan((channels, height, width), [0.0] * channels, [1.0] * channels, classes, dict(read.columns))
         size = settings.network.code_size or CODE_SIZE
         found = {**columns, "code_size": size, "loss": "squared-error"}
-        pixels, notes = channels * height * width, list(read.notes)
+        pixels, notes = channels * height * width, [*read.notes, *across]
         if size >= pixels:
             notes.append(
                 f"A code of {size:,} numbers is no bottleneck for images of {pixels:,}: the network may learn to copy. "

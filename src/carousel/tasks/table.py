@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data.row_encoding import Encoding, read_rows_to_predict
 from ..data.rows import Rows as Table
 from ..data.rows import looks_like_rows, read_rows
+from ..data.splits import on_both_sides
 from ..data.text_files import find_files
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
@@ -70,10 +71,11 @@ class TableData(FromFiles):
             raise DataError("No rows are left to train on; give a smaller --dev or --test.")
         encoding = Encoding.learn(read, parts["train"])
         numbers, categories, _ = encoding.inputs(read.frame)
+        across = on_both_sides(parts, read.equal, "row") if not any(read.splits) else []
         found = {"target": (read.target,), "problem": read.problem}
         return cls(
             read, encoding, torch.from_numpy(numbers), torch.from_numpy(categories), parts, found,
-            [*read.notes, *encoding.notes],
+            [*read.notes, *across, *encoding.notes],
         )  # fmt: skip
 
     def about(self) -> str:
