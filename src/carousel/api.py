@@ -281,8 +281,8 @@ class Run:
 
         Returns:
             A dict each, of labelled sequences `label`, `probability` and `probabilities`, of tagged ones `words` and
-            `tags`. With `samples` also `deviation` over the masks, and of classes `deviations`, `entropy` and
-            `mutual_information`.
+            `tags`, of images through an autoencoder `error` and `code`. With `samples` also `deviation` over the masks,
+            and of classes `deviations`, `entropy` and `mutual_information`.
 
         Raises:
             UsageError: the run is of a kind of data that nothing is predicted for, or there is no dropout to sample.

@@ -35,7 +35,8 @@ def _predict(
     encoding: str = "utf-8",
     cell: str | None = None,
 ) -> None:
-    """Name the labels of sequences or images, the tags of words, or the targets of rows, with a trained network.
+    """Name the labels of sequences or images, the tags of words, the targets of rows, or the codes of images, with a
+    trained network.
 
     Args:
         run: The run folder; or the folder that --folds made: then the answers of all folds are averaged.

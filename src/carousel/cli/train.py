@@ -52,8 +52,8 @@ def _train(
 
     Args:
         data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each; of
-            numbers over time; of images in a folder for each class; a table. Or python-stdlib, the source code of
-            Python's standard library.
+            numbers over time; of images in a folder for each class (or, for --network autoencoder, in any); a table.
+            Or python-stdlib, the source code of Python's standard library.
         reading: How the data are read.
         labelled: Labelled sequences only.
         tagged: Tagged sequences only.

@@ -49,7 +49,7 @@ UPDATES = 1000
 RECURRENT = ("cell", "cell_options", "hidden_size", "layers", "directions", "embedding_size", "vectors", "skip")
 """Settings of networks that are made of a cell."""
 
-LAYERED = ("network", "network_options", "init")
+LAYERED = ("network", "network_options", "code_size", "init")
 """Settings of networks that are made of layers."""
 
 Sources = Sequence[str | Path]

@@ -309,7 +309,7 @@ _RECURRENT = Kind(
         "learning_rate": 2e-3,
     },
     epochs=12,
-    without=("window", "backward", "target", "time_column", "group_column", "init"),
+    without=("window", "backward", "target", "time_column", "group_column", "code_size", "init"),
     shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
     unused=("network_options",),
 )

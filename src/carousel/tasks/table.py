@@ -23,7 +23,7 @@ from ..settings import Settings, option
 from ..training.task import Shown
 from .classify import Classify, answer_lines, balance, class_probabilities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
-from .images import title
+from .images import reconstructs, title
 from .kind import RECURRENT, FromFiles, Kind, Sources, Stored, document
 from .regress import METRICS, Regress, errors, told_lines
 from .repairs import COMMON, Repair
@@ -183,6 +183,11 @@ def build(settings: Settings, encoding: Encoding) -> TableNetwork:
     """The network that the settings describe."""
     of = settings.network
     assert of.network is not None
+    if reconstructs(settings):
+        raise UsageError(
+            f"--network {of.network} gives back its input and is for images; for the target of a table take mlp, or a "
+            "line of layers."
+        )
     outputs = len(encoding.classes) if encoding.problem == "classify" else 1
     return TableNetwork(len(encoding.names), encoding.slots, of.network, outputs, of.network_options)
 
@@ -318,6 +323,7 @@ TABLE = Kind(
         "window",
         "backward",
         "dropout",
+        "code_size",
         *RECURRENT,
     ),
     shows=_shows,
