@@ -19,11 +19,13 @@ _HOMES = {
     "cells": None,
     "classical": None,
     "cross_validate": "cross_validation",
+    "find_rate": "tuning",
     "load": "api",
     "nn": None,
     "recipes": None,
     "resume": "api",
     "train": "api",
+    "tune": "tuning",
     "weight": "cells.weights",
 }
 
@@ -35,11 +37,13 @@ __all__ = [
     "cells",
     "classical",
     "cross_validate",
+    "find_rate",
     "load",
     "nn",
     "recipes",
     "resume",
     "train",
+    "tune",
     "weight",
 ]
 
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from .cross_validation import cross_validate
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
+    from .tuning import find_rate, tune
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -71,17 +71,8 @@ def train(
         settings = Settings.of(**options)
     elif options:
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
-    check_device(settings.training.device)
     sources = [data] if isinstance(data, str | Path) else list(data)
-    kind, settings = resolve(sources, settings)
-    source = _cell_for(kind, cell, settings)
-    settings = settings.resolved(cell=source.name if source else None)
-    read = kind.read(sources, settings)
-    settings = settings.resolved(**read.found)
-    _set_threads(settings)
-    task: KindTask = kind.task(read, settings, source)
-    network = task.check()
-    _note(callbacks, *read.notes, *task.remarks, read.about())
+    kind, settings, source, read, task, network = prepared(sources, cell, settings, callbacks)
     about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
@@ -363,6 +354,37 @@ class Run:
 # -- the steps of train and resume ------------------------------------------------------------------------------------
 
 
+class Prepared(NamedTuple):
+    """What is trained, before there is a run folder."""
+
+    kind: Kind
+    settings: Settings
+    """With the kind's defaults, and what was inferred from the data."""
+    cell: CellSource | None
+    read: Any
+    """The data."""
+    task: KindTask
+    network: nn.Module
+    """A network of the task that ran for a step."""
+
+
+def prepared(
+    sources: Sequence[str | Path], cell: str | type[Cell] | None, settings: Settings, callbacks: Sequence[Callback] = ()
+) -> Prepared:
+    """Read the data and make the task; nothing is written."""
+    check_device(settings.training.device)
+    kind, settings = resolve(sources, settings)
+    source = _cell_for(kind, cell, settings)
+    settings = settings.resolved(cell=source.name if source else None)
+    read = kind.read(sources, settings)
+    settings = settings.resolved(**read.found)
+    _set_threads(settings)
+    task: KindTask = kind.task(read, settings, source)
+    network = task.check()
+    _note(callbacks, *read.notes, *task.remarks, read.about())
+    return Prepared(kind, settings, source, read, task, network)
+
+
 def _set_threads(settings: Settings) -> None:
     if settings.training.threads is not None:
         torch.set_num_threads(settings.training.threads)
@@ -382,19 +404,26 @@ def _with_steps(
     callbacks: Sequence[Callback],
 ) -> Settings:
     """Settings with the number of steps; written before and after, so that a kill in between loses nothing."""
-    training = settings.training
-    if training.steps is None:
+    if settings.training.steps is None:
         folder.write_config({**settings.to_dict(), **origin})
-        limits = []
-        if training.epochs is not None:
-            per_epoch = task.feed(0, 1).length / training.accumulate
-            limits.append(max(1, round(training.epochs * per_epoch)))
-        if training.minutes is not None:
-            _note(callbacks, f"Measuring how many steps fit into {training.minutes:g} minutes ...")
-            limits.append(calibrate(task, training))
-        settings = settings.resolved(steps=min(limits))
+        settings = settings.resolved(steps=steps_within(task, settings, callbacks))
     folder.write_config({**settings.to_dict(), **origin})
     return settings
+
+
+def steps_within(task: KindTask, settings: Settings, callbacks: Sequence[Callback] = ()) -> int:
+    """How many updates the limits allow, those of epochs and of time."""
+    training = settings.training
+    if training.steps is not None:
+        return training.steps
+    limits = []
+    if training.epochs is not None:
+        per_epoch = task.feed(0, 1).length / training.accumulate
+        limits.append(max(1, round(training.epochs * per_epoch)))
+    if training.minutes is not None:
+        _note(callbacks, f"Measuring how many steps fit into {training.minutes:g} minutes ...")
+        limits.append(calibrate(task, training))
+    return min(limits)
 
 
 def _fit(

@@ -23,6 +23,8 @@ VERBS = {
     "sample": "let a network write that was trained on a text",
     "predict": "name labels or tags with a network that was trained on such",
     "forecast": "forecast what comes after a series, with intervals",
+    "rate": "suggest a learning rate for your data, by a range test",
+    "tune": "find settings for your data by trials on the dev part",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",

@@ -395,6 +395,7 @@ SERIES = Kind(
         "words",
         "split_column",
         "fold",
+        "dev_fold",
         "label_column",
         *LAYERED,
         "class_weights",

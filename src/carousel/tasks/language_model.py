@@ -285,6 +285,7 @@ TEXT = Kind(
     without=(
         "split_column",
         "fold",
+        "dev_fold",
         "label_column",
         "target",
         "time_column",
