@@ -103,9 +103,8 @@ def _show(found: Tuning) -> None:
     except UsageError as error:
         print(f"\n{error}")
     print(f"\nReport: {found.path / 'report.html'}\nTable: {found.path / 'trials.csv'}")
-    print(
-        f"\nNext:\n  {found.command}\n      train with the settings of the best trial, and evaluate the test part once"
-    )
+    behind = ", and evaluate the test part, once" if found.asked["test"] else ""
+    print(f"\nNext:\n  {found.command}\n      train with the settings of the best trial{behind}")
 
 
 def _short(value: object) -> str:

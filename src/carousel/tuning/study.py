@@ -127,12 +127,13 @@ def tune(
         "folds": folds,
         "pruning": pruning,
         "measure": measure,
+        "test": _has_test(ready),
         "begin": _begin(space, ready.settings),
         "minutes": share,
     }
     path = Path("runs") / f"tune-{ready.read.name}" if out is None else Path(out)
     asked = _agreed(path, json.loads(json.dumps(asked)))
-    about = _about(ready, asked)
+    about = _about(asked)
     for sentence in about:
         notes.on_note(sentence)
     deadline = None if minutes is None else time.time() + 60 * minutes
@@ -368,19 +369,22 @@ def _agreed(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     return before
 
 
-def _about(ready: Prepared, asked: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the test part, of the limits, in sentences."""
-    data, parts = ready.settings.data, getattr(ready.task, "parts", None)
-    held = len(parts["test"]) if isinstance(parts, Mapping) and "test" in parts else None
+def _has_test(ready: Prepared) -> bool:
+    """Whether there is a test part; it is not evaluated to find out."""
+    parts = getattr(ready.task, "parts", None)
+    part = parts.get("test") if isinstance(parts, Mapping) else None
+    said = part is not None and (part.tokens if hasattr(part, "tokens") else len(part)) > 0
+    return said or ready.settings.data.test > 0
+
+
+def _about(asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the measure, the test part, and the time, in sentences."""
     measured = f"the {asked['measure']['label']}" + (
         f", its mean over {asked['folds']} folds" if asked["folds"] else ""
     )
     found = [f"Trials are compared by {measured}."]
-    if held or (held is None and data.test):
-        many = f" of {held:,} examples" if held else ""
-        found.append(
-            f"The test part{many} is held out of every trial and not evaluated; the run behind it does so once."
-        )
+    if asked["test"]:
+        found.append("The test part is held out of every trial and not evaluated; the run behind them does so, once.")
     else:
         found.append(
             "There is no test part: how good the best settings are on new data stays open, since a dev part that chose "
