@@ -68,7 +68,7 @@ def test_losses_below_zero_are_as_good() -> None:
     shifted = judged(RATES, bowl(1e-3, 1.0) - 20, "highest rate")
     assert shifted.suggestion == pytest.approx(plain.suggestion)
     curve = dict(zip(RATES.tolist(), (bowl(1e-3, 1.0) - 20).tolist(), strict=True))
-    found = sweep(lambda rate: curve[rate])
+    found = sweep(curve.__getitem__)
     assert (found.ended, found.suggestion is not None) == ("diverged", True)
 
 
@@ -258,7 +258,7 @@ def test_suggests_a_rate_that_descends_on_a_bowl() -> None:
     """Gradient descent on a quadratic diverges above 2 / λ."""
     curvature = torch.tensor([1.0, 5.0, 25.0])
     w = nn.Parameter(torch.ones(3))
-    found = range_test(nn.ParameterList([w]), torch.optim.SGD([w], lr=1), lambda: (curvature * w.square()).sum())
+    found = range_test(nn.ParameterList([w]), torch.optim.SGD([w], lr=1), lambda: torch.sum(curvature * w.square()))
     assert found.ended in ("diverged", "not finite")
     assert found.suggestion is not None
     assert 0.001 < found.suggestion < 2 / (2 * 25)

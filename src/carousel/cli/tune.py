@@ -56,6 +56,9 @@ def _tune(
     """
     from ..errors import UsageError
 
+    swallowed = [word for word in search if "=" not in word]
+    if not data and swallowed:
+        raise UsageError(f"{swallowed[0]!r} stands behind --search, and was taken for one; write the data first.")
     if not data:
         raise UsageError("No data was given. Write `carousel tune FILE_OR_FOLDER --search NAME=LOW..HIGH`.")
     check_outputs(json=json)

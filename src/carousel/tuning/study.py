@@ -110,7 +110,12 @@ def tune(
     space = parse_space(search)
     kind, defaults = resolve(sources, settings)
     checked(space, sources, settings)
-    space = parse_space({name: str(one) for name, one in (space or default_space(kind, defaults)).items()})
+    if not space:
+        given = settings.given()
+        space = {name: one for name, one in default_space(kind, defaults).items() if name not in given}
+    if not space:
+        raise UsageError("What is searched by default is given; say with --search what else to try.")
+    space = parse_space({name: str(one) for name, one in space.items()})  # as the folder keeps it
     if "cell" in space and cell is not None:
         raise UsageError("--cell is given and searched; leave out one of the two.")
     first = settings if folds is None else settings.changed(dev_fold=f"1/{folds}")
