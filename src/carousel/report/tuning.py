@@ -133,7 +133,7 @@ def _history(trials: Sequence[Trial], finished: Sequence[Trial], measure: Mappin
         ax.plot(
             [t["number"] for t in pruned],
             [min(max(t["value"], limits[0]), limits[1]) for t in pruned],
-            "x", color=COLORS["muted"], markersize=6, markeredgewidth=1.4,
+            "x", color=COLORS["muted"], markersize=6, markeredgewidth=1.4, clip_on=False,
         )  # fmt: skip
         for place in failed:
             ax.axvline(place, color=COLORS["bad"], linewidth=1.2, dashes=(2, 2))
