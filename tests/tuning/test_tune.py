@@ -42,7 +42,7 @@ class Notes(Callback):
         self.said.append(text)
 
 
-def formula(trial: Any, sources: Any, cell: Any, settings: Any, folds: Any) -> float:
+def formula(trial: Any, *_: Any) -> float:
     """In place of a training: an accuracy that is best at 0.01."""
     import optuna
 
@@ -287,9 +287,9 @@ def test_bad_input(table: str, words: dict[str, Any], says: str) -> None:
 def test_minutes_are_of_the_whole_study(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 
-    def noted(trial: Any, sources: Any, cell: Any, settings: Settings, folds: Any) -> float:
+    def noted(trial: Any, sources: Any, cell: Any, settings: Settings, *_: Any) -> float:
         given.append(settings.training.minutes)
-        return formula(trial, sources, cell, settings, folds)
+        return formula(trial)
 
     monkeypatch.setattr(home, "run_trial", noted)
     carousel.tune(table, search=RATE, trials=4, minutes=6, folds=3, out="study", threads=1)

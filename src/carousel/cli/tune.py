@@ -65,15 +65,12 @@ def _tune(
     settings = with_literals(settings)
     minutes = settings.training.minutes
     settings = dataclasses.replace(settings, training=dataclasses.replace(settings.training, minutes=None))
-    from ..training import Callback
     from ..tuning import tune
+    from .tune_progress import TrialsProgress
 
-    class Notes(Callback):
-        def on_note(self, text: str) -> None:
-            print(text, flush=True)
-
-    found = tune(data, search=search, trials=trials, minutes=minutes, folds=folds, processes=processes,
-                 pruning=pruning, out=out, callbacks=[Notes()], settings=settings)  # fmt: skip
+    with TrialsProgress() as progress:
+        found = tune(data, search=search, trials=trials, minutes=minutes, folds=folds, processes=processes,
+                     pruning=pruning, out=out, callbacks=[progress], settings=settings)  # fmt: skip
     _show(found)
     if json is not None:
         rows = [dataclasses.asdict(trial) for trial in found.trials]

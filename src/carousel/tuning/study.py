@@ -76,7 +76,8 @@ def tune(
             successive halving ("hyperband": Li et al. 2018), or never ("none").
         out: the folder; by default `runs/tune-NAME`.
         cell: as in `train`; of several processes by name or as "FILE.py:Class".
-        callbacks: told, as notes, about the data and every trial that ended.
+        callbacks: told, as notes, about the data and every trial that ended; with one process also of each training, as
+            in `train`.
         settings: those that are not searched, all at once; or give single ones as `options`.
         options: as in `train`; steps or epochs are of a trial.
 
@@ -135,6 +136,7 @@ def tune(
         "test": _has_test(ready),
         "begin": _begin(space, ready.settings),
         "minutes": share,
+        "longest": _longest(ready, share),
     }
     path = Path("runs") / f"tune-{ready.read.name}" if out is None else Path(out)
     asked = _agreed(path, json.loads(json.dumps(asked)))
@@ -142,7 +144,7 @@ def tune(
     for sentence in about:
         notes.on_note(sentence)
     deadline = None if minutes is None else time.time() + 60 * minutes
-    worker = Worker(path, asked, space, cell, trials, deadline)
+    worker = Worker(path, asked, space, cell, trials, deadline, callbacks)
     show = _Shown(notes, worker)
     try:
         if processes > 1:
@@ -168,6 +170,7 @@ class Worker:
         cell: a class, which the folder can't hold; else None or the same as asked.
         trials: how many the study shall have.
         deadline: time of the clock after which none begins.
+        callbacks: told of every training.
     """
 
     def __init__(
@@ -178,11 +181,12 @@ class Worker:
         cell: str | type[Cell] | None,
         trials: int,
         deadline: float | None,
+        callbacks: Sequence[Callback] = (),
     ):
         import optuna
 
         self.path, self.asked, self.space, self.cell = path, asked, space, cell
-        self.trials, self.deadline = trials, deadline
+        self.trials, self.deadline, self.callbacks = trials, deadline, callbacks
         self.settings = Settings.of(**_tuples(asked["settings"]))
         if asked["minutes"] is not None:
             self.settings = self.settings.changed(minutes=asked["minutes"])
@@ -276,7 +280,8 @@ class Worker:
         from optuna.trial import TrialState as State
 
         try:
-            value = run_trial(trial, self.asked["data"], self.cell, self.settings, self.asked["folds"])
+            asked = self.asked
+            value = run_trial(trial, asked["data"], self.cell, self.settings, asked["folds"], self.callbacks)
         except optuna.TrialPruned:
             self.study.tell(trial, state=State.PRUNED)
         except KeyboardInterrupt:
@@ -382,6 +387,14 @@ def _has_test(ready: Prepared) -> bool:
     return said or ready.settings.data.test > 0
 
 
+def _longest(ready: Prepared, share: float | None) -> float | None:
+    """Minutes of a training at most; None where its steps are given."""
+    if share is not None:
+        return share
+    training = ready.kind.timed(ready.settings, ready.task.feed(0, 1).length).training
+    return None if training.steps is not None else training.minutes
+
+
 def _about(asked: Mapping[str, Any]) -> tuple[str, ...]:
     """Of the measure, the test part, and the time, in sentences."""
     measured = f"the {asked['measure']['label']}" + (
@@ -395,8 +408,9 @@ def _about(asked: Mapping[str, Any]) -> tuple[str, ...]:
             "There is no test part: how good the best settings are on new data stays open, since a dev part that chose "
             "them flatters them; --test 0.1 holds one out."
         )
-    if asked["minutes"] is not None:
-        found.append(f"A training takes {asked['minutes']:.2g} minutes at most.")
+    if asked["longest"] is not None:
+        others = "" if asked["minutes"] is not None else "; --minutes limits all trials together, --steps each"
+        found.append(f"A training takes {asked['longest']:.2g} minutes at most{others}.")
     return tuple(found)
 
 

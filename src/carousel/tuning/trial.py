@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..api import Prepared, prepared, steps_within
@@ -22,7 +23,12 @@ __all__ = ["run_trial"]
 
 
 def run_trial(
-    trial: optuna.Trial, sources: list[str], cell: str | type[Cell] | None, settings: Settings, folds: int | None
+    trial: optuna.Trial,
+    sources: list[str],
+    cell: str | type[Cell] | None,
+    settings: Settings,
+    folds: int | None,
+    callbacks: Sequence[Callback] = (),
 ) -> float:
     """Train with the trial's settings, once, or with each fold as the dev part, and return what is minimized.
 
@@ -33,6 +39,7 @@ def run_trial(
         cell: as in `train`.
         settings: those that are not searched.
         folds: how many, or None for the one dev part.
+        callbacks: told of the training, as in `train`; of notes on the data they are not told again.
 
     Raises:
         optuna.TrialPruned: it is worse than others were at the same evaluation.
@@ -45,7 +52,7 @@ def run_trial(
     for number in range(folds or 1):
         one = own if folds is None else own.changed(dev_fold=f"{number + 1}/{folds}")
         ready = prepared(sources, cell, one)
-        trainer = Trainer(ready.task, _limited(ready), None, [_Watch(trial, done)])
+        trainer = Trainer(ready.task, _limited(ready), None, [_Watch(trial, done), *callbacks])
         parameters = sum(p.numel() for p in trainer.parameters)
         try:
             trainer.fit()
