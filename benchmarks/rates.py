@@ -51,24 +51,27 @@ def main(data: Path, seconds: float) -> None:
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         small = images(data / "mnist", Path(temporary) / "mnist")
-        for name, (path, steps, settings) in JOBS.items():
-            source = small if path == "mnist" else data / path
-            job = found.setdefault(name, {"tests": {}, "dev_loss": {}})
-            for seed in range(3):
-                if str(seed) not in job["tests"] and time.monotonic() < end:
-                    test = carousel.find_rate(source, seed=seed, threads=1, **settings)
-                    tenth = None if test.lowest is None else test.lowest / 10
-                    job["tests"][str(seed)] = {"steepest": test.steepest, "lowest": test.lowest, "tenth": tenth,
-                                               "suggestion": test.suggestion, "reason": test.reason}  # fmt: skip
-                    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-            for rate in GRID:
-                if str(rate) not in job["dev_loss"] and time.monotonic() < end:
-                    out = Path(temporary) / f"run-{len(job['dev_loss'])}-{name[:5]}{'sgd' in name}"
-                    run = carousel.train(
-                        source, learning_rate=rate, steps=steps, evaluations=2, threads=1, out=out, **settings
-                    )
-                    job["dev_loss"][str(rate)] = run.status["best_dev_loss"]
-                    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        for seeds in ((0,), (1, 2)):
+            for name, (path, steps, settings) in JOBS.items():
+                source = small if path == "mnist" else data / path
+                job = found.setdefault(name, {"tests": {}, "dev_loss": {}})
+                for seed in seeds:
+                    if str(seed) not in job["tests"] and time.monotonic() < end:
+                        test = carousel.find_rate(source, seed=seed, threads=1, **settings)
+                        job["tests"][str(seed)] = {
+                            "steepest": test.steepest,
+                            "lowest": test.lowest,
+                            "suggestion": test.suggestion,
+                            "reason": test.reason,
+                        }
+                        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+                for rate in GRID:
+                    if str(rate) not in job["dev_loss"] and time.monotonic() < end:
+                        out = Path(temporary) / f"run-{time.monotonic_ns()}"
+                        options = {"steps": steps, "evaluations": 2, "threads": 1, "out": out, **settings}
+                        run = carousel.train(source, learning_rate=rate, **options)
+                        job["dev_loss"][str(rate)] = run.status["best_dev_loss"]
+                        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 

@@ -45,7 +45,7 @@ standard error of 0.23 of them at its ends, and its lowest point is the lowest o
 Ended = Literal["highest rate", "diverged", "not finite"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RangeTest:
     """What was seen, and what to make of it.
 

@@ -19,7 +19,7 @@ def main(folder: str, trials: str, deadline: str, threads: str) -> int:
     torch.set_num_threads(int(threads))
     asked, parent = RunFolder(Path(folder)).read_json("study.json"), os.getppid()
     until = None if deadline == "None" else float(deadline)
-    worker = Worker(Path(folder), asked, parse_space(asked["search"]), asked["cell"], int(trials), until)
+    worker = Worker(Path(folder), asked, parse_space(asked["search"]), None, int(trials), until)
     try:
         worker.work(go_on=lambda: os.getppid() == parent)
     except KeyboardInterrupt:

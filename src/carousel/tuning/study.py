@@ -75,7 +75,7 @@ def tune(
         pruning: end a trial that is worse than the median of the others at the same evaluation ("median"), by
             successive halving ("hyperband": Li et al. 2018), or never ("none").
         out: the folder; by default `runs/tune-NAME`.
-        cell: as in `train`; of several processes by name or as "FILE.py:Class".
+        cell: as in `train`; of several processes by name or as "FILE.py:Class". A class must be given to `train` again.
         callbacks: told, as notes, about the data and every trial that ended; with one process also of each training, as
             in `train`.
         settings: those that are not searched, all at once; or give single ones as `options`.
@@ -101,6 +101,8 @@ def tune(
         settings = Settings.of(**options)
     elif options:
         raise UsageError(f"tune() got settings and also {', '.join(options)}; put all into the settings.")
+    if isinstance(cell, str):
+        settings, cell = settings.changed(cell=cell), None
     _check_numbers(trials, minutes, folds, processes, pruning)
     if settings.data.fold or settings.data.dev_fold:
         raise UsageError("--fold and --dev-fold are of single runs; --folds 5 tries every setting on each of five.")
@@ -110,6 +112,8 @@ def tune(
     notes = _Notes(callbacks)
     space = parse_space(search)
     kind, defaults = resolve(sources, settings)
+    if folds is not None and "dev_fold" in kind.without:
+        raise UsageError(f"There are no folds of {kind.about}: what comes later is measured; leave out --folds.")
     checked(space, sources, settings)
     if not space:
         given = settings.given()
@@ -128,7 +132,7 @@ def tune(
         "name": ready.read.name,
         "digest": ready.read.digest,
         "settings": {name: settings.value(name) for name in settings.given()},
-        "cell": cell if cell is None or isinstance(cell, str) else cell.__name__,
+        "cell": None if cell is None else cell.__name__,
         "search": {name: str(one) for name, one in space.items()},
         "folds": folds,
         "pruning": pruning,
@@ -167,7 +171,7 @@ class Worker:
         path: the folder.
         asked: its `study.json`.
         space: what is searched.
-        cell: a class, which the folder can't hold; else None or the same as asked.
+        cell: a class, which the folder can't hold.
         trials: how many the study shall have.
         deadline: time of the clock after which none begins.
         callbacks: told of every training.
@@ -178,7 +182,7 @@ class Worker:
         path: Path,
         asked: Mapping[str, Any],
         space: Mapping[str, Dimension],
-        cell: str | type[Cell] | None,
+        cell: type[Cell] | None,
         trials: int,
         deadline: float | None,
         callbacks: Sequence[Callback] = (),

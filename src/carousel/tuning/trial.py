@@ -25,7 +25,7 @@ __all__ = ["run_trial"]
 def run_trial(
     trial: optuna.Trial,
     sources: list[str],
-    cell: str | type[Cell] | None,
+    cell: type[Cell] | None,
     settings: Settings,
     folds: int | None,
     callbacks: Sequence[Callback] = (),
@@ -36,7 +36,7 @@ def run_trial(
         trial: its attribute `settings` holds what is tried; it gets what was measured as attributes, and after each
             evaluation the mean over the folds so far.
         sources: of the data.
-        cell: as in `train`.
+        cell: the user's own, as a class.
         settings: those that are not searched.
         folds: how many, or None for the one dev part.
         callbacks: told of the training, as in `train`; of notes on the data they are not told again.
