@@ -1,8 +1,8 @@
 """What the range test suggests, beside the rates that train best: `python -m benchmarks.rates DATA_DIR [SECONDS]`.
 
 For each job the curve of `carousel.find_rate` with three seeds, and the dev loss of short runs at rates from a grid,
-with everything else as it is by default. Written to `benchmarks/results/rates.json`; what is there is not measured
-again, and no further measurement begins after SECONDS, so that the same command goes on.
+with everything else as it is by default. Written to `benchmarks/results/rates.json` and into docs/tuning.md; what is
+there is not measured again, and no further measurement begins after SECONDS, so that the same command goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from PIL import Image
 import carousel
 
 RESULTS = Path(__file__).parent / "results" / "rates.json"
+GUIDE = Path(__file__).parents[1] / "docs" / "tuning.md"
 GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 JOBS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "housing.csv (table)": ("tabular/housing.csv", 400, {}),
@@ -43,6 +45,28 @@ def images(mnist: Path, out: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[784 * number : 784 * (number + 1)].reshape(28, 28)).save(path)
     return out
+
+
+def table(found: dict[str, Any]) -> str:
+    """What docs/tuning.md shows."""
+    head = ["job", "fastest fall", "a tenth of the lowest", "suggestion", *(f"{rate:g}" for rate in GRID)]
+    lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
+    for name, job in found.items():
+        tests, losses = list(job["tests"].values()), job["dev_loss"]
+        read = [[test["steepest"], test["lowest"] / 10, test["suggestion"]] for test in tests if test["suggestion"]]
+        cells = [_span(values) for values in zip(*read, strict=True)]
+        best = min(losses.values(), default=None)
+        for rate in GRID:
+            loss = losses.get(str(rate))
+            cells.append("" if loss is None else f"**{loss:.3g}**" if loss == best else f"{loss:.3g}")
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
+def _span(values: Sequence[float]) -> str:
+    """Over the seeds."""
+    low, high = f"{min(values):.1g}", f"{max(values):.1g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def main(data: Path, seconds: float) -> None:
@@ -72,7 +96,8 @@ def main(data: Path, seconds: float) -> None:
                         run = carousel.train(source, learning_rate=rate, **options)
                         job["dev_loss"][str(rate)] = run.status["best_dev_loss"]
                         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    before, _, rest = GUIDE.read_text().partition("<!-- rates -->\n")
+    GUIDE.write_text(f"{before}<!-- rates -->\n{table(found)}\n<!-- /rates -->{rest.partition('<!-- /rates -->')[2]}")
 
 
 if __name__ == "__main__":

@@ -356,14 +356,14 @@ def _random() -> Callable[[], None]:
 
 
 def _generator(one: torch.Generator | np.random.Generator | random.Random) -> Callable[[], Any]:
-    if isinstance(one, torch.Generator):
-        state = one.get_state()
-        return lambda: one.set_state(state)
+    if isinstance(one, random.Random):
+        drawn = one.getstate()
+        return lambda: one.setstate(drawn)
     if isinstance(one, np.random.Generator):
         bits = copy.deepcopy(one.bit_generator.state)
         return lambda: setattr(one.bit_generator, "state", bits)
-    drawn = one.getstate()
-    return lambda: one.setstate(drawn)
+    state = one.get_state()
+    return lambda: one.set_state(state)
 
 
 def _tensors(modules: list[nn.Module], trained: list[Tensor]) -> Callable[[], None]:

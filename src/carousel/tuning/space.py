@@ -183,7 +183,7 @@ def _value(name: str, word: str, types: tuple[Any, ...]) -> Any:
             value = kind(word)
         except ValueError:
             continue
-        if kind is str or math.isfinite(value):
+        if isinstance(value, str) or math.isfinite(value):
             return value
     raise UsageError(f"{word!r} is no value of {option(name)}; {_wanted(name, types)}.")
 

@@ -26,6 +26,9 @@ IMPORTANT = 0.25
 """The best share of the trials, whose settings are compared with those of all."""
 
 
+State = Literal["finished", "pruned", "failed", "running"]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One trial.
@@ -44,7 +47,7 @@ class Trial:
     """
 
     number: int
-    state: Literal["finished", "pruned", "failed", "running"]
+    state: State
     value: float | None
     settings: Mapping[str, Any]
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -125,9 +128,14 @@ class Tuning:
 
 def read_trials(study: optuna.Study, folder: Path, asked: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Tuning:
     """The study as plain data."""
-    from optuna.trial import TrialState as State
+    from optuna.trial import TrialState
 
-    states = {State.COMPLETE: "finished", State.PRUNED: "pruned", State.FAIL: "failed", State.RUNNING: "running"}
+    states: dict[Any, State] = {
+        TrialState.COMPLETE: "finished",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+    }
     sign = -1 if asked["measure"]["higher"] else 1
     trials = []
     for one in study.get_trials(deepcopy=False):
@@ -135,9 +143,9 @@ def read_trials(study: optuna.Study, folder: Path, asked: Mapping[str, Any], not
         if one.state not in states or was_stopped(one):
             continue
         last = one.intermediate_values.get(max(one.intermediate_values, default=0))
-        value = one.value if one.state == State.COMPLETE else last
+        value = one.value if one.state == TrialState.COMPLETE else last
         reason = about.get("reason", "")
-        if one.state == State.PRUNED:
+        if one.state == TrialState.PRUNED:
             reason = f"after {about.get('reached', 0)} of {about.get('evaluations', '?')} evaluations"
         trials.append(
             Trial(
