@@ -53,19 +53,21 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
     for name, job in found.items():
         tests, losses = list(job["tests"].values()), job["dev_loss"]
+        if not tests or not losses:
+            continue
         read = [[test["steepest"], test["lowest"] / 10, test["suggestion"]] for test in tests if test["suggestion"]]
         cells = [_span(values) for values in zip(*read, strict=True)]
         best = min(losses.values(), default=None)
         for rate in GRID:
             loss = losses.get(str(rate))
-            cells.append("" if loss is None else f"**{loss:.3g}**" if loss == best else f"{loss:.3g}")
+            cells.append("" if loss is None else f"**{loss:.4f}**" if loss == best else f"{loss:.4f}")
         lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
 
 
 def _span(values: Sequence[float]) -> str:
     """Over the seeds."""
-    low, high = f"{min(values):.1g}", f"{max(values):.1g}"
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     return low if low == high else f"{low} to {high}"
 
 

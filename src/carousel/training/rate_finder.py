@@ -13,6 +13,7 @@ import contextlib
 import copy
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -369,7 +370,7 @@ def _generator(one: torch.Generator | np.random.Generator | random.Random) -> Ca
 def _tensors(modules: list[nn.Module], trained: list[Tensor]) -> Callable[[], None]:
     """The tensors themselves are kept, so that whoever refers to one refers to the right one behind."""
     modes = [module.training for module in modules]
-    homes = [home for module in modules for home in (module._parameters, module._buffers)]
+    homes: list[dict[str, Any]] = [home for module in modules for home in (module._parameters, module._buffers)]
     held = [dict(home) for home in homes]
     tensors = {id(t): t for t in [*trained, *(t for home in held for t in home.values())] if t is not None}
     if any(nn.parameter.is_lazy(t) for t in tensors.values()):
@@ -397,9 +398,7 @@ def _tensors(modules: list[nn.Module], trained: list[Tensor]) -> Callable[[], No
 def _optimizer(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     """The block works on a copy of the state; the state itself comes back."""
     state, groups = optimizer.state, [dict(group) for group in optimizer.param_groups]
-    copied = type(state)(state.default_factory) if hasattr(state, "default_factory") else {}
-    copied.update({parameter: copy.deepcopy(own) for parameter, own in state.items()})
-    optimizer.state = copied
+    optimizer.state = defaultdict(dict, {parameter: copy.deepcopy(own) for parameter, own in state.items()})
 
     def put_back() -> None:
         optimizer.state = state

@@ -188,6 +188,7 @@ class Worker:
         callbacks: Sequence[Callback] = (),
     ):
         import optuna
+        from optuna.storages.journal import JournalFileBackend
 
         self.path, self.asked, self.space, self.cell = path, asked, space, cell
         self.trials, self.deadline, self.callbacks = trials, deadline, callbacks
@@ -198,9 +199,7 @@ class Worker:
         self.locks = Locks(path)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with _quiet():
-            storage = optuna.storages.JournalStorage(
-                optuna.storages.journal.JournalFileBackend(str(path / "journal.log"))
-            )
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(path / "journal.log")))
             self.study = optuna.create_study(
                 storage=storage, study_name="carousel", load_if_exists=True, pruner=self._pruner()
             )
