@@ -53,7 +53,7 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
     for name, job in found.items():
         tests, losses = list(job["tests"].values()), job["dev_loss"]
-        if not tests or not losses:
+        if not tests or len(losses) < len(GRID):  # stopped in the middle
             continue
         read = [[test["steepest"], test["lowest"] / 10, test["suggestion"]] for test in tests if test["suggestion"]]
         cells = [_span(values) for values in zip(*read, strict=True)]
