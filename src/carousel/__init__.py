@@ -20,11 +20,13 @@ _HOMES = {
     "classical": None,
     "cross_validate": "cross_validation",
     "ensemble": "ensembles",
+    "find_rate": "tuning",
     "load": "api",
     "nn": None,
     "recipes": None,
     "resume": "api",
     "train": "api",
+    "tune": "tuning",
     "weight": "cells.weights",
     "word_vectors": "vectors",
 }
@@ -38,11 +40,13 @@ __all__ = [
     "classical",
     "cross_validate",
     "ensemble",
+    "find_rate",
     "load",
     "nn",
     "recipes",
     "resume",
     "train",
+    "tune",
     "weight",
     "word_vectors",
 ]
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from .ensembles import ensemble
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
+    from .tuning import find_rate, tune
     from .vectors import word_vectors
 
 

@@ -466,19 +466,26 @@ def _with_steps(
     callbacks: Sequence[Callback],
 ) -> Settings:
     """Settings with the number of steps; written before and after, so that a kill in between loses nothing."""
-    training = settings.training
-    if training.steps is None:
+    if settings.training.steps is None:
         folder.write_config({**settings.to_dict(), **origin})
-        limits = []
-        if training.epochs is not None:
-            per_epoch = task.feed(0, 1).length / training.accumulate
-            limits.append(max(1, round(training.epochs * per_epoch)))
-        if training.minutes is not None:
-            _note(callbacks, f"Measuring how many steps fit into {training.minutes:g} minutes ...")
-            limits.append(calibrate(task, training))
-        settings = settings.resolved(steps=min(limits))
+        settings = settings.resolved(steps=steps_within(task, settings, callbacks))
     folder.write_config({**settings.to_dict(), **origin})
     return settings
+
+
+def steps_within(task: KindTask, settings: Settings, callbacks: Sequence[Callback] = ()) -> int:
+    """How many updates the limits allow, those of epochs and of time."""
+    training = settings.training
+    if training.steps is not None:
+        return training.steps
+    limits = []
+    if training.epochs is not None:
+        per_epoch = task.feed(0, 1).length / training.accumulate
+        limits.append(max(1, round(training.epochs * per_epoch)))
+    if training.minutes is not None:
+        _note(callbacks, f"Measuring how many steps fit into {training.minutes:g} minutes ...")
+        limits.append(calibrate(task, training))
+    return min(limits)
 
 
 def _fit(

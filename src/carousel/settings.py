@@ -62,6 +62,8 @@ class DataSettings:
     """Tables: the column that says train, dev or test; one of the name split is found."""
     fold: str | None = None
     """Hold out one of several equal parts as test: 2/5 is the second of five. `--folds 5` trains them all."""
+    dev_fold: str | None = None
+    """The same for the dev part: one of several equal parts of what is not test."""
     dev: float = 0.1
     """Share of the data that measures progress and is never trained on: of a text or series its end (of a text at
     most 200,000 tokens), of others drawn by --seed, unless files or a column say which."""
@@ -304,6 +306,9 @@ class Settings:
                 shown = ", ".join(str(choice) for choice in choices if choice is not None)
                 raise UsageError(f"{option(name)} is {value!r}; it is one of {shown}.")
         fold_of(self.data.fold)
+        fold_of(self.data.dev_fold, "--dev-fold")
+        if self.data.fold is not None and self.data.dev_fold is not None:
+            raise UsageError("--fold and --dev-fold are of two ways to cross-validate; leave out one of the two.")
         if self.data.dev + self.data.test >= 1:
             raise UsageError(f"--dev {self.data.dev} and --test {self.data.test} leave nothing to train on.")
         training = self.training
@@ -363,7 +368,7 @@ class Settings:
         return self.changed(**{n: v for n, v in defaults.items() if self.value(n) is None}, **options)
 
 
-def fold_of(text: str | None) -> tuple[int, int] | None:
+def fold_of(text: str | None, name: str = "--fold") -> tuple[int, int] | None:
     """Which fold of how many, from "2/5".
 
     Raises:
@@ -373,8 +378,40 @@ def fold_of(text: str | None) -> tuple[int, int] | None:
         return None
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count) and int(count) >= 2):
-        raise UsageError(f"--fold is {text!r}; write 2/5 for the second of five.")
+        raise UsageError(f"{name} is {text!r}; write 2/5 for the second of five.")
     return int(number), int(count)
+
+
+def as_options(changes: Mapping[str, Any]) -> list[str]:
+    """Settings as the words of a command line: its options with their values.
+
+    Example:
+        >>> as_options({"hidden_size": 64, "flip": True, "drop": ("id", "name"), "learning_rate": 2e-3})
+        ['--hidden-size', '64', '--flip', '--drop', 'id', 'name', '--learning-rate', '0.002']
+    """
+    found = []
+    for name, value in changes.items():
+        if value is None or value is False:
+            continue
+        found.append(option(name))
+        if isinstance(value, Mapping):
+            found += [str(part) for pair in value.items() for part in pair]
+        elif isinstance(value, tuple | list):
+            found += map(str, value)
+        elif value is not True:
+            found.append(repr(value) if isinstance(value, float) else str(value))
+    return found
+
+
+def types_of(name: str) -> tuple[Any, ...]:
+    """What a field's value may be: types; for one of several words or numbers, these; None is left out."""
+    return _CHOICES.get(name) or _types(get_type_hints(_GROUPS[_HOMES[name]])[name])
+
+
+def _types(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(found for part in get_args(annotation) for found in _types(part))
+    return () if annotation is type(None) else (get_origin(annotation) or annotation,)
 
 
 def option(name: str) -> str:

@@ -26,6 +26,8 @@ VERBS = {
     "forecast": "forecast what comes after a series, with intervals",
     "vectors": "make vectors of the words of your texts, to begin training with",
     "summary": "print a network layer by layer: shapes, parameters, memory, multiply-adds",
+    "rate": "suggest a learning rate for your data, by a range test",
+    "tune": "find settings for your data by trials on the dev part",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",

@@ -53,16 +53,21 @@ def divided(
     """
     data, part = settings.data, np.array([split or "train" for split in said])
     classes = strata(classes) if classes.dtype.kind == "f" else classes
-    fold = fold_of(data.fold)
+    fold, dev_fold = fold_of(data.fold), fold_of(data.dev_fold)
     seed = settings.training.seed if data.split_seed is None else data.split_seed
     if fold is not None:
         _hold_out(part, fold, settings, seed, classes, equal, groups, times)
+    if dev_fold is not None:
+        part[part == "dev"] = "train"
     for split, share in (("test", data.test), ("dev", data.dev)):
         if (part == split).any() or not share:
             continue
         rest = part == "train"
         share = share / (1 - data.test) if split == "dev" and (part == "test").any() else share
-        if times is not None:
+        if split == "dev" and dev_fold is not None:
+            rows = np.flatnonzero(rest)
+            held = rows[_folds(rows, dev_fold[1], seed, classes, equal, groups, times) == dev_fold[0] - 1]
+        elif times is not None:
             held = by_time(times, rest, share)
         elif groups is not None:
             held = by_group(classes, groups, rest, share, seed)
@@ -83,17 +88,30 @@ def _hold_out(
     times: NDArray[Any] | None,
 ) -> None:
     """Make one fold of all that is no test part the test part; what files call test stays out of every part."""
+    if settings.data.test:
+        raise UsageError("With folds, each fold is the test part once; leave out --test.")
+    rows = np.flatnonzero(part != "test")
+    numbers = _folds(rows, fold[1], seed, classes, equal, groups, times)
+    part[:] = ""
+    part[rows] = np.where(numbers == fold[0] - 1, "test", "train")
+
+
+def _folds(
+    rows: Rows,
+    count: int,
+    seed: int,
+    classes: NDArray[Any],
+    equal: Sequence[Any] | None,
+    groups: Sequence[Any] | None,
+    times: NDArray[Any] | None,
+) -> NDArray[np.int64]:
+    """The fold of each of these rows."""
     if times is not None:
         raise UsageError(
             "--time-column puts the last rows aside, and folds are drawn from all; leave out one of the two."
         )
-    if settings.data.test:
-        raise UsageError("With folds, each fold is the test part once; leave out --test.")
-    rows = np.flatnonzero(part != "test")
     some = [None if of is None else [of[row] for row in rows.tolist()] for of in (groups, equal)]
-    numbers = folds(classes[rows], fold[1], seed, groups=some[0], equal=some[1])
-    part[:] = ""
-    part[rows] = np.where(numbers == fold[0] - 1, "test", "train")
+    return folds(classes[rows], count, seed, groups=some[0], equal=some[1])
 
 
 class Problem(Protocol):

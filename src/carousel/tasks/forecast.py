@@ -404,6 +404,7 @@ SERIES = Kind(
         "split_column",
         "split_seed",
         "fold",
+        "dev_fold",
         "label_column",
         "vectors",
         *LAYERED,

@@ -287,6 +287,7 @@ TEXT = Kind(
         "split_column",
         "split_seed",
         "fold",
+        "dev_fold",
         "label_column",
         "target",
         "time_column",

@@ -5,6 +5,7 @@ from .feeds import ExampleFeed, Examples, Stream, StreamFeed
 from .interrupt import Interrupted
 from .loop import Trainer, calibrate, check_device
 from .optim import Schedule, optimizer
+from .rate_finder import RangeTest, range_test
 from .task import Evaluation, Feed, Metric, Shown, Task
 from .tbptt import Span, TruncatedBPTT
 
@@ -16,6 +17,7 @@ __all__ = [
     "Feed",
     "Interrupted",
     "Metric",
+    "RangeTest",
     "Restart",
     "Schedule",
     "Shown",
@@ -29,4 +31,5 @@ __all__ = [
     "calibrate",
     "check_device",
     "optimizer",
+    "range_test",
 ]
