@@ -206,12 +206,12 @@ def lyapunov(
     with torch.no_grad():
         few = system.size > 64 and 2 * count < system.size
         for t, (after, push) in enumerate(_steps(system, state, inputs[: discard + measured], few)):
-            Q = push(Q)
+            Q, last = push(Q), after
             if t < discard or (t - discard) % every == every - 1:
                 Q, R = torch.linalg.qr(Q)
                 if t >= discard:
                     logs[(t - discard) * BLOCKS // measured] += R.diagonal().abs().log()
-    if not bool(after.isfinite().all()):  # pyright: ignore[reportPossiblyUnboundVariable]
+    if not bool(last.isfinite().all()):  # pyright: ignore[reportPossiblyUnboundVariable]
         raise UsageError(
             "The states did not stay finite, so there are no exponents; start nearer to where the system stays."
         )
