@@ -11,18 +11,31 @@ from .dynamics import (
     lyapunov,
     step_response,
 )
+from .gates import GATES, Quantity, quantities
+from .memory import Memory, memory_by_gradient, memory_by_intervention
 from .system import Recurrence, recurrence
+from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
 
 __all__ = [
+    "GATES",
+    "Carry",
     "FixedPoint",
+    "Gradients",
     "Lyapunov",
+    "Memory",
+    "Quantity",
     "Recurrence",
     "Response",
+    "carried_gradients",
     "eigenvalues",
     "fixed_points",
+    "gradients_through_time",
     "impulse_response",
     "jacobians",
     "lyapunov",
+    "memory_by_gradient",
+    "memory_by_intervention",
+    "quantities",
     "recurrence",
     "step_response",
 ]

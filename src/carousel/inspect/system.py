@@ -21,7 +21,7 @@ from ..cells.base import Cell
 from ..errors import UsageError
 from ..nn import GRU, LSTM, RNN, Recurrent
 
-__all__ = ["Part", "Recurrence", "like", "recurrence"]
+__all__ = ["Part", "Recurrence", "evaluating", "layers_of", "like", "recurrence"]
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -47,6 +47,7 @@ class Recurrence:
         parts: what they are, in their order: "h" and "c" of an LSTM, "h of layer 2" of a deep network, "h[t-3]" where
             a cell looks back three steps.
         dtype, device: of states and inputs.
+        cells: of each layer, the first at the input; empty for a function.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Recurrence:
         parts: Sequence[Part],
         start: Callable[[int], Tensor],
         like: Tensor,
+        cells: Sequence[Cell] = (),
     ):
         self._step, self._start = step, start
+        self.cells = tuple(cells)
         self.size, self.input_size, self.parts = size, input_size, tuple(parts)
         self.dtype, self.device = like.dtype, like.device
 
@@ -104,6 +107,19 @@ class Recurrence:
             outputs.append(output)
         found = torch.stack(states), torch.stack(outputs)
         return (found[0].squeeze(1), found[1].squeeze(1)) if single else found
+
+    def part(self, name: str | None) -> slice:
+        """Where the numbers of that name are in a state; all of them for None.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        if name is None:
+            return slice(0, self.size)
+        for part in self.parts:
+            if part.name == name:
+                return slice(part.begin, part.end)
+        raise UsageError(f"The state has no part {name!r}; it has {', '.join(repr(p.name) for p in self.parts)}.")
 
     def checked(self, inputs: Tensor) -> Tensor:
         """The inputs as the network takes them.
@@ -151,7 +167,7 @@ def recurrence(
     if isinstance(network, Recurrence):
         return network
     if isinstance(network, nn.Module):
-        return _of_cells(_layers(network))
+        return _of_cells(layers_of(network))
     if not callable(network):
         raise UsageError(f"There is no recurrence in a {type(network).__name__}; give a recurrent layer or a function.")
     if size is None or size < 1:
@@ -176,7 +192,7 @@ def like(layer: nn.Module) -> Recurrent:
     return made
 
 
-def _layers(network: nn.Module) -> list[Cell]:
+def layers_of(network: nn.Module) -> list[Cell]:
     """The cells of the only recurrence in a network, from the input on."""
     if isinstance(network, Cell):
         return [network]
@@ -193,7 +209,7 @@ def _layers(network: nn.Module) -> list[Cell]:
         )
     layer = found[outer[0]]
     if isinstance(layer, Cell | nn.RNNCellBase):
-        return _layers(layer)
+        return layers_of(layer)
     layer = layer if isinstance(layer, Recurrent) else like(layer)
     if layer.directions > 1:
         raise UsageError(
@@ -260,7 +276,7 @@ def _of_cells(cells: list[Cell]) -> Recurrence:
                 flat += [value.reshape(batch, -1)] * max(depth, 1)
         return torch.cat(flat, -1).detach()
 
-    return Recurrence(step, end, cells[0].input_size, parts, start, first)
+    return Recurrence(step, end, cells[0].input_size, parts, start, first, cells)
 
 
 def _of_function(function: Callable[..., Any], size: int, input_size: int, dtype: torch.dtype) -> Recurrence:
