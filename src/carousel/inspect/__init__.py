@@ -1,5 +1,6 @@
 """See inside a network: numbers that can be tested, and pictures of them."""
 
+from .circuit import Circuit, circuit
 from .dynamics import (
     FixedPoint,
     Lyapunov,
@@ -19,6 +20,7 @@ from .through_time import Carry, Gradients, carried_gradients, gradients_through
 __all__ = [
     "GATES",
     "Carry",
+    "Circuit",
     "FixedPoint",
     "Gradients",
     "Lyapunov",
@@ -27,6 +29,7 @@ __all__ = [
     "Recurrence",
     "Response",
     "carried_gradients",
+    "circuit",
     "eigenvalues",
     "fixed_points",
     "gradients_through_time",
