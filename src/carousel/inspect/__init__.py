@@ -13,6 +13,7 @@ from .dynamics import (
     step_response,
 )
 from .gates import GATES, Quantity, quantities
+from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
 from .system import Recurrence, recurrence
 from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
@@ -20,8 +21,10 @@ from .through_time import Carry, Gradients, carried_gradients, gradients_through
 __all__ = [
     "GATES",
     "Carry",
+    "Checked",
     "Circuit",
     "FixedPoint",
+    "GradientCheck",
     "Gradients",
     "Lyapunov",
     "Memory",
@@ -32,6 +35,7 @@ __all__ = [
     "circuit",
     "eigenvalues",
     "fixed_points",
+    "gradient_check",
     "gradients_through_time",
     "impulse_response",
     "jacobians",
