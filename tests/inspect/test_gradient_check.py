@@ -40,8 +40,8 @@ def test_a_network_with_batch_norm_and_dropout_is_left_as_it_was() -> None:
         nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(48, 2)
     )
     before = {name: t.clone() for name, t in net.state_dict().items()}
-    state = torch.get_rng_state()
-    found = gradient_check(net, torch.randn(5, 1, 6, 6), most=15)
+    x, state = torch.randn(5, 1, 6, 6), torch.get_rng_state()
+    found = gradient_check(net, x, most=15)
     assert found.passed, str(found)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())

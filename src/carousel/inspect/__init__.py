@@ -1,6 +1,7 @@
 """See inside a network: numbers that can be tested, and pictures of them."""
 
 from .circuit import Circuit, circuit
+from .depth import DepthHistory, Layer, through_depth, watch_depth
 from .dynamics import (
     FixedPoint,
     Lyapunov,
@@ -23,9 +24,11 @@ __all__ = [
     "Carry",
     "Checked",
     "Circuit",
+    "DepthHistory",
     "FixedPoint",
     "GradientCheck",
     "Gradients",
+    "Layer",
     "Lyapunov",
     "Memory",
     "Quantity",
@@ -45,4 +48,6 @@ __all__ = [
     "quantities",
     "recurrence",
     "step_response",
+    "through_depth",
+    "watch_depth",
 ]
