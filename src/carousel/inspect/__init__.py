@@ -17,10 +17,14 @@ from .gates import GATES, Quantity, quantities
 from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
 from .system import Recurrence, recurrence
+from .text_properties import text_properties
 from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
+from .unit_page import colored_text, units_page
+from .units import Ablation, UnitFound, UnitValues, ablated, ablation, search_units, unit_values
 
 __all__ = [
     "GATES",
+    "Ablation",
     "Carry",
     "Checked",
     "Circuit",
@@ -34,8 +38,13 @@ __all__ = [
     "Quantity",
     "Recurrence",
     "Response",
+    "UnitFound",
+    "UnitValues",
+    "ablated",
+    "ablation",
     "carried_gradients",
     "circuit",
+    "colored_text",
     "eigenvalues",
     "fixed_points",
     "gradient_check",
@@ -47,7 +56,11 @@ __all__ = [
     "memory_by_intervention",
     "quantities",
     "recurrence",
+    "search_units",
     "step_response",
+    "text_properties",
     "through_depth",
+    "unit_values",
+    "units_page",
     "watch_depth",
 ]

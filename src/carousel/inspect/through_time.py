@@ -12,9 +12,8 @@ Frasconi 1994).
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,11 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from ..cells.activations import ACTIVATIONS
-from ..cells.base import Cell
 from ..cells.rnn import RNN, PreActivationRNN
 from ..errors import CellError, UsageError
-from ..nn import Recurrent
-from .system import Recurrence, like, recurrence
+from .replay import watch
+from .system import Recurrence, recurrence
 
 __all__ = ["Carry", "Gradients", "carried_gradients", "gradients_through_time"]
 
@@ -89,12 +87,8 @@ def gradients_through_time(network: nn.Module, loss: Callable[[], Tensor], of: n
         >>> found.norms["RNN: h"].shape, 0 < found.rate("RNN: h") < 0.8          # it vanishes
         (torch.Size([30]), True)
     """
-    seen: dict[str, list[Any]] = {}
-    with contextlib.ExitStack() as stack:
-        for name, module in _watched(network, of):
-            stack.enter_context(_watch(name or type(module).__name__, module, seen, whole=module is of))
-        with torch.enable_grad():
-            value = loss()
+    with watch(network, of) as seen, torch.enable_grad():
+        value = loss()
         if not seen:
             raise UsageError("No recurrent layer of the network ran; name the module that makes the new state as of=.")
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
@@ -112,60 +106,6 @@ def gradients_through_time(network: nn.Module, loss: Callable[[], Tensor], of: n
     if not any(bool(n.any()) for n in norms.values()):
         raise UsageError("The loss depends on no state of the recurrent layers: no gradient reached any of them.")
     return Gradients(norms)
-
-
-def _watched(network: nn.Module, of: nn.Module | None) -> list[tuple[str, nn.Module]]:
-    """The outermost recurrent parts, or the one that was named."""
-    named = dict(network.named_modules())
-    if of is not None:
-        return [(next((name for name, module in named.items() if module is of), "state"), of)]
-    kinds = (Recurrent, nn.RNNBase, nn.RNNCellBase, Cell)
-    inner = {id(part) for m in named.values() if isinstance(m, kinds) for part in m.modules() if part is not m}
-    return [(name, m) for name, m in named.items() if isinstance(m, kinds) and id(m) not in inner]
-
-
-@contextlib.contextmanager
-def _watch(name: str, module: nn.Module, seen: dict[str, list[Any]], *, whole: bool) -> Iterator[None]:
-    """While it is entered, what a module does at each call goes to `seen`."""
-    hooks = []
-    if isinstance(module, Recurrent) and not whole:
-
-        def ask(_: nn.Module, args: Any, keywords: dict[str, Any]) -> Any:
-            return args, {**keywords, "trajectory": True}
-
-        def take(_: nn.Module, __: Any, ___: Any, output: Any) -> Any:
-            *rest, trajectory = output
-            seen.setdefault(name, []).append((module, trajectory))
-            return tuple(rest)
-
-        hooks = [
-            module.register_forward_pre_hook(ask, with_kwargs=True),
-            module.register_forward_hook(take, with_kwargs=True),
-        ]
-    elif isinstance(module, nn.RNNBase) and not whole:
-
-        def replay(layer: nn.Module, args: Any, keywords: dict[str, Any], _: Any) -> Any:
-            ours = like(layer)
-            *output, trajectory = ours(*args, **keywords, trajectory=True)
-            seen.setdefault(name, []).append((ours, trajectory))
-            return tuple(output)
-
-        hooks = [module.register_forward_hook(replay, with_kwargs=True)]
-    else:
-
-        def keep(_: nn.Module, __: Any, output: Any) -> None:
-            states = [output] if isinstance(output, Tensor) else [o for o in output if isinstance(o, Tensor)]
-            for state in states:
-                if state.requires_grad:
-                    state.retain_grad()
-            seen.setdefault(name, []).append(states)
-
-        hooks = [module.register_forward_hook(keep)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _norms(name: str, records: list[Any]) -> dict[str, Tensor]:
