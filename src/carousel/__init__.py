@@ -25,6 +25,7 @@ _HOMES = {
     "resume": "api",
     "train": "api",
     "weight": "cells.weights",
+    "word_vectors": "vectors",
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "resume",
     "train",
     "weight",
+    "word_vectors",
 ]
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from .cross_validation import cross_validate
     from .errors import CarouselError
     from .training.tbptt import TruncatedBPTT
+    from .vectors import word_vectors
 
 
 def __getattr__(name: str) -> Any:

@@ -82,7 +82,7 @@ def train(
     task: KindTask = kind.task(read, settings, source)
     network = task.check()
     _note(callbacks, *read.notes, *task.remarks, read.about())
-    about = {"parameters": sum(p.numel() for p in network.parameters()), **task.layers(network)}
+    about = {"parameters": sum(p.numel() for p in network.parameters() if p.requires_grad), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
     folder = _new_folder(out, f"{read.name}-{source.short_name if source else about['title']}")
@@ -499,7 +499,7 @@ def _cell_for(kind: Kind, cell: str | type[Cell] | None, settings: Settings) -> 
     if kind.recurrent:
         return load_cell(cell if cell is not None else settings.network.cell or "")
     if cell is not None:
-        raise UsageError(f"A cell means nothing for {kind.about}, which is what the data were taken for; leave it out.")
+        raise UsageError(f"A cell means nothing for {kind.with_network}, which is what is trained; leave it out.")
     return None
 
 

@@ -176,7 +176,8 @@ class NetworkSettings:
 
     network: str | None = None
     """Images, table: a network's name, such as mlp, lenet5 or resnet20, or its layers in a line:
-    'conv 20 5, pool 2, dense 100, relu, dense'. If not given, images: convnet; table: mlp."""
+    'conv 20 5, pool 2, dense 100, relu, dense'. Labelled: recurrent, or sentence-cnn (windows of words, Kim 2014).
+    If not given, images: convnet; table: mlp; labelled: recurrent."""
     network_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them
     """Options of a named network, as pairs: --network-options filters 8."""
     init: str | None = None
@@ -194,8 +195,11 @@ class NetworkSettings:
     directions: Literal[1, 2] | None = None
     """2: a second network reads every sequence from its end. If not given, labelled: 2; tagged: 2; others have one."""
     embedding_size: int | None = None
-    """Size of the learned vector of a token; 0 feeds one-hot vectors. If not given, text: 64; labelled: 64; tagged:
-    100."""
+    """Size of the learned vector of a token; 0 feeds one-hot vectors. If not given, text: 64; labelled: 64;
+    sentence-cnn: 128; tagged: 100."""
+    vectors: str | None = None
+    """Labelled, tagged: a file of word vectors (word2vec's formats, GloVe's) with which the embedding begins;
+    --embedding-size follows it."""
     dropout: float | None = None
     """Probability of dropping an element between layers, and a unit before the output. If not given, text: 0.2;
     labelled: 0.5; tagged: 0.5; series: 0.3."""

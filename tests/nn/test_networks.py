@@ -186,9 +186,10 @@ def test_shorten() -> None:
         ({"vectors": torch.zeros(9, 3)}, "The variant random takes no vectors"),
         ({"variant": "static", "vectors": torch.zeros(8, 3)}, r"are \(8, 3\); expected \(9, size\)"),
         ({"variant": "both"}, "no variant 'both'; choose random, static"),
+        ({"widths": ()}, "has no windows; give their widths"),
     ],
 )
-def test_vectors_that_do_not_fit(options: dict, message: str) -> None:
+def test_options_that_do_not_fit(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SentenceCNN(9, 2, **options)
 

@@ -42,6 +42,10 @@ def test_settings_know_the_kinds() -> None:
 
 
 def test_help_names_what_a_kind_takes_by_default() -> None:
+    for network, kind in (pair for one in KINDS.values() for pair in one.variants.items()):
+        own = {name: value for name, value in kind.defaults.items() if KINDS[kind.name].defaults.get(name) != value}
+        assert own.pop("network") == network
+        assert all(f"{network}: {value}" in help_of(name) for name, value in own.items())
     for kind in KINDS.values():
         for name, value in kind.defaults.items():
             if name != "directions" or kind.name != "text":
@@ -79,6 +83,23 @@ def test_time_is_limited_only_where_nothing_is_said() -> None:
         ),
         ("tagged", {"level": "word"}, "--level means nothing for tagged sequences"),
         ("tagged", {"pooling": "last"}, "--pooling"),
+        ("labelled", {"init": "he"}, "--init means nothing for labelled sequences, which is what the data"),
+        ("labelled", {"network_options": {"maps": 3}}, "for labelled sequences with the network recurrent; leave it"),
+        (
+            "labelled",
+            {"network": "sentence-cnn", "hidden_size": 9, "cell": "gru"},
+            "--cell and --hidden-size mean nothing for labelled sequences with the network sentence-cnn; leave them",
+        ),
+        (
+            "labelled",
+            {"network": "sentence-cnn", "pooling": "mean"},
+            "--pooling means nothing for labelled sequences w",
+        ),
+        ("labelled", {"network": "lenet5"}, "--network is 'lenet5'; for labelled sequences it is one of recurrent, se"),
+        ("labelled", {"vectors": "v.txt", "embedding_size": 3}, "--embedding-size follows the file of --vectors"),
+        ("tagged", {"network": "sentence-cnn"}, "--network means nothing for tagged sequences"),
+        ("images", {"vectors": "v.txt"}, "--vectors means nothing for images"),
+        ("text", {"vectors": "v.txt"}, "--vectors means nothing for a text"),
     ],
 )
 def test_options_of_other_kinds_are_refused(kind: str, option: dict, shown: str) -> None:

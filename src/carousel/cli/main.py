@@ -23,6 +23,7 @@ VERBS = {
     "sample": "let a network write that was trained on a text",
     "predict": "name labels or tags with a network that was trained on such",
     "forecast": "forecast what comes after a series, with intervals",
+    "vectors": "make vectors of the words of your texts, to begin training with",
     "report": "write a run's page anew",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",

@@ -396,6 +396,7 @@ SERIES = Kind(
         "split_column",
         "fold",
         "label_column",
+        "vectors",
         *LAYERED,
         "class_weights",
         "loss",

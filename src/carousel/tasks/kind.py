@@ -46,7 +46,7 @@ MINUTES = 5.0
 UPDATES = 1000
 """At least, in that case, however few the data, if the minutes allow it."""
 
-RECURRENT = ("cell", "cell_options", "hidden_size", "layers", "directions", "embedding_size", "skip")
+RECURRENT = ("cell", "cell_options", "hidden_size", "layers", "directions", "embedding_size", "vectors", "skip")
 """Settings of networks that are made of a cell."""
 
 LAYERED = ("network", "network_options", "init")
@@ -144,6 +144,8 @@ class Kind:
         without: settings of the common groups that mean nothing here.
         shows: a heading and lines that show a person what the trained network does, or None.
         recurrent: whether the network is made of a cell, which `task` and `network` get; None otherwise.
+        unused: settings that mean nothing to the network that is its default.
+        variants: by the name of another network, the same kind with that.
     """
 
     name: str
@@ -159,6 +161,27 @@ class Kind:
     without: Collection[str] = ()
     shows: Callable[[Any, Stored], tuple[str, str] | None] = lambda user, stored: None
     recurrent: bool = True
+    unused: Collection[str] = ()
+    variants: Mapping[str, Kind] = field(default_factory=dict)
+
+    def variant(self, network: str | None) -> Kind:
+        """This kind with the network of that name; kinds without variants take any.
+
+        Raises:
+            UsageError: there is none.
+        """
+        own = self.defaults.get("network")
+        if not self.variants or network in (None, own):
+            return self
+        if network not in self.variants:
+            names = ", ".join(map(str, (own, *self.variants)))
+            raise UsageError(f"--network is {network!r}; for {self.about} it is one of {names}.")
+        return self.variants[network]
+
+    @property
+    def with_network(self) -> str:
+        """The kind in words, with its network where there are several."""
+        return f"{self.about} with the network {self.defaults['network']}" if self.unused else self.about
 
     def resolved(self, settings: Settings, foreign: Collection[str]) -> Settings:
         """The settings with this kind's defaults.
@@ -177,6 +200,13 @@ class Kind:
                 f"{' and '.join(wrong)} {'mean' if several else 'means'} nothing for {self.about}, which is what the "
                 f"data were taken for; leave {'them' if several else 'it'} out, or say with --kind what the data are."
             )
+        if unused := [option(name) for name in settings.given() if name in self.unused]:
+            raise UsageError(
+                f"{' and '.join(unused)} {'mean' if len(unused) > 1 else 'means'} nothing for {self.with_network}; "
+                f"leave {'them' if len(unused) > 1 else 'it'} out, or choose another --network."
+            )
+        if settings.network.vectors is not None and settings.network.embedding_size is not None:
+            raise UsageError("--embedding-size follows the file of --vectors; leave it out.")
         return settings.resolved(self.defaults, kind=self.name)
 
     def timed(self, settings: Settings, length: int) -> Settings:

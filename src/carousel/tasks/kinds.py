@@ -30,12 +30,13 @@ def resolve(sources: Sources, settings: Settings) -> tuple[Kind, Settings]:
         UsageError: an option is about another kind of data.
     """
     chosen = infer(sources) if settings.data.kind is None else KINDS[settings.data.kind]
+    chosen = chosen.variant(settings.network.network)
     others = [name for name in KINDS if name not in (chosen.name, TEXT.name)]
     return chosen, chosen.resolved(settings, [field for name in others for field in group(name)])
 
 
 def of_run(config: dict) -> Kind:
-    """The kind of a stored run.
+    """The kind of a stored run, with its network.
 
     Raises:
         UsageError: this version does not know it.
@@ -43,4 +44,4 @@ def of_run(config: dict) -> Kind:
     name = config["data"].get("kind") or TEXT.name
     if name not in KINDS:
         raise UsageError(f"The run's data are of the kind {name!r}; this version knows {', '.join(KINDS)}.")
-    return KINDS[name]
+    return KINDS[name].variant(config["network"].get("network"))

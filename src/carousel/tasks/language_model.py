@@ -291,6 +291,7 @@ TEXT = Kind(
         "group_column",
         "class_weights",
         "loss",
+        "vectors",
         *LAYERED,
     ),
     shows=_writes,

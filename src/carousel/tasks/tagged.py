@@ -26,6 +26,7 @@ from .kind import LAYERED, FromFiles, Kind, Sources, Stored, blamed, document, m
 from .repairs import COMMON, Repair
 from .scores import ACCURACY, F1, accuracy, confusion, confusion_panel, f1
 from .tagger import EVALUATION_BATCH, Tagger, tensors
+from .vectors import Given, begin_with
 
 __all__ = ["TAGGED", "TaggedData", "TaggedTask"]
 
@@ -51,6 +52,7 @@ class TaggedData(FromFiles):
         parts: which sentences are of each split.
         found: settings that were inferred.
         notes: sentences that the user should read.
+        given: word vectors from a file, or None.
     """
 
     read: TaggedSentences
@@ -62,6 +64,7 @@ class TaggedData(FromFiles):
     parts: Mapping[str, NDArray[np.int64]]
     found: Mapping[str, Any]
     notes: list[str]
+    given: Given | None
 
     @classmethod
     def load(cls, sources: Sources, settings: Settings) -> TaggedData:
@@ -92,7 +95,10 @@ class TaggedData(FromFiles):
             notes.append(f"Not in the training part, so never answered: {', '.join(strange[:5])}.")
         found = {"word_column": read.word_column, "tag_column": read.tag_column}
         encoded = vocabulary.encode_all(read.words)
-        return cls(read, vocabulary, characters, names, encoded, tags, parts, found, notes)
+        given = Given.read(settings.network, vocabulary)
+        if given is not None:
+            notes, found = [*notes, given.note], {**found, **given.found}
+        return cls(read, vocabulary, characters, names, encoded, tags, parts, found, notes, given)
 
     @cached_property
     def columns(self) -> Ragged:
@@ -153,7 +159,9 @@ class TaggedTask:
     def network(self) -> SequenceTagger:
         """A new network with random weights."""
         data = self.data
-        return build(self.settings, self.cell, data.vocabulary.size, data.characters.size, len(data.names))
+        made = build(self.settings, self.cell, data.vocabulary.size, data.characters.size, len(data.names))
+        begin_with(made.embedding, None if data.given is None else data.given.start())
+        return made
 
     def feed(self, part: int, parts: int) -> ExampleFeed:
         """The training sentences; those of similar length share a batch."""

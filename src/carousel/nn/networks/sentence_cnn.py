@@ -9,7 +9,7 @@ the last matrix to a norm of 3 after every update: `shorten`.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 
-__all__ = ["SentenceCNN", "sentence_cnn"]
+__all__ = ["VARIANTS", "SentenceCNN", "sentence_cnn"]
 
 Variant = Literal["random", "static", "non-static", "multichannel"]
+VARIANTS = get_args(Variant)
 
 
 class SentenceCNN(nn.Module):
@@ -65,7 +66,7 @@ class SentenceCNN(nn.Module):
         batch_first: bool = False,
     ):
         super().__init__()
-        if variant not in ("random", "static", "non-static", "multichannel"):
+        if variant not in VARIANTS:
             raise UsageError(f"There is no variant {variant!r}; choose random, static, non-static or multichannel.")
         if (vectors is None) != (variant == "random"):
             raise UsageError(
@@ -73,6 +74,8 @@ class SentenceCNN(nn.Module):
             )
         if vectors is not None and (vectors.ndim != 2 or len(vectors) != vocabulary):
             raise UsageError(f"The word vectors are {tuple(vectors.shape)}; expected ({vocabulary}, size).")
+        if not widths:
+            raise UsageError("The sentence CNN has no windows; give their widths, such as widths=(3, 4, 5).")
         size = embedding_size if vectors is None else vectors.shape[1]
         self.widths, self.dropout, self.batch_first = tuple(widths), dropout, batch_first
         if vectors is None:
