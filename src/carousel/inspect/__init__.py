@@ -1,5 +1,6 @@
 """See inside a network: numbers that can be tested, and pictures of them."""
 
+from .charts import draw, svg_text
 from .circuit import Circuit, circuit
 from .depth import DepthHistory, Layer, through_depth, watch_depth
 from .dynamics import (
@@ -45,6 +46,7 @@ __all__ = [
     "carried_gradients",
     "circuit",
     "colored_text",
+    "draw",
     "eigenvalues",
     "fixed_points",
     "gradient_check",
@@ -58,6 +60,7 @@ __all__ = [
     "recurrence",
     "search_units",
     "step_response",
+    "svg_text",
     "text_properties",
     "through_depth",
     "unit_values",
