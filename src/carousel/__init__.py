@@ -19,6 +19,8 @@ _HOMES = {
     "cells": None,
     "classical": None,
     "cross_validate": "cross_validation",
+    "inspect": None,
+    "inspect_run": "inspection",
     "load": "api",
     "nn": None,
     "recipes": None,
@@ -36,6 +38,8 @@ __all__ = [
     "cells",
     "classical",
     "cross_validate",
+    "inspect",
+    "inspect_run",
     "load",
     "nn",
     "recipes",
@@ -46,12 +50,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import cells, classical, nn, recipes
+    from . import cells, classical, inspect, nn, recipes
     from .api import Run, load, resume, train
     from .cells.base import Cell
     from .cells.weights import weight
     from .cross_validation import cross_validate
     from .errors import CarouselError
+    from .inspection import inspect_run
     from .training.tbptt import TruncatedBPTT
     from .vectors import word_vectors
 

@@ -25,6 +25,7 @@ VERBS = {
     "forecast": "forecast what comes after a series, with intervals",
     "vectors": "make vectors of the words of your texts, to begin training with",
     "report": "write a run's page anew",
+    "inspect": "look inside a network: what its units track, gates, memory, gradients; or draw a circuit",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",
     "bench": "time a cell on this machine, beside PyTorch's LSTM and other peers",
