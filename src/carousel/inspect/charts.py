@@ -57,7 +57,9 @@ def svg_text(figure: Figure, alternative: str) -> str:
     with mpl.rc_context({"svg.hashsalt": "carousel", "svg.fonttype": "none"}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))  # several pictures of a page must not share the others
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
     label = alternative.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" style="max-width:100%;height:auto" ', text, count=1)
 
