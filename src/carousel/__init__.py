@@ -19,6 +19,7 @@ _HOMES = {
     "cells": None,
     "classical": None,
     "cross_validate": "cross_validation",
+    "ensemble": "ensembles",
     "inspect": None,
     "inspect_run": "inspection",
     "load": "api",
@@ -38,6 +39,7 @@ __all__ = [
     "cells",
     "classical",
     "cross_validate",
+    "ensemble",
     "inspect",
     "inspect_run",
     "load",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from .cells.base import Cell
     from .cells.weights import weight
     from .cross_validation import cross_validate
+    from .ensembles import ensemble
     from .errors import CarouselError
     from .inspection import inspect_run
     from .training.tbptt import TruncatedBPTT

@@ -9,27 +9,29 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .cells.base import Cell
 from .cells.loading import CellSource, load_cell
 from .data.text_files import STDLIB
 from .data.tokenizers import Tokenizer
 from .errors import DataError, RunFolderError, TrainingError, UsageError
+from .nn.summary import Summary, summary
 from .report import next_commands, resume_command, write_run_report
 from .runs import RunFolder, environment
 from .settings import Settings
+from .tasks.averaging import Averaging
 from .tasks.forecasting import Forecast
-from .tasks.kind import Kind, KindTask, equations
+from .tasks.kind import Kind, KindTask, Stored, equations
 from .tasks.kinds import of_run, resolve
 from .tasks.language_model import stored_tokenizer
 from .training import Callback, Evaluation, Interrupted, Restart, Trainer, calibrate, check_device
 from .training.processes import is_main, same_for_all, wait
 
-__all__ = ["Forecast", "Run", "load", "resume", "train"]
+__all__ = ["Forecast", "Run", "load", "preview", "resume", "train"]
 
 
 def train(
@@ -71,17 +73,8 @@ def train(
         settings = Settings.of(**options)
     elif options:
         raise UsageError(f"train() got settings and also {', '.join(options)}; put all into the settings.")
-    check_device(settings.training.device)
     sources = [data] if isinstance(data, str | Path) else list(data)
-    kind, settings = resolve(sources, settings)
-    source = _cell_for(kind, cell, settings)
-    settings = settings.resolved(cell=source.name if source else None)
-    read = kind.read(sources, settings)
-    settings = settings.resolved(**read.found)
-    _set_threads(settings)
-    task: KindTask = kind.task(read, settings, source)
-    network = task.check()
-    _note(callbacks, *read.notes, *task.remarks, read.about())
+    kind, settings, source, read, task, network = prepared(sources, cell, settings, callbacks)
     about = {"parameters": sum(p.numel() for p in network.parameters() if p.requires_grad), **task.layers(network)}
     if source is not None:
         about |= {"title": f"{source.name} {settings.network.hidden_size}", "equations": equations(source)}
@@ -109,6 +102,16 @@ def train(
         _note(callbacks, f"{name} with {about['parameters']:,} parameters, run folder {folder.path}")
         settings = _with_steps(task, settings, folder, origin, callbacks)
         return _fit(kind, read, task, settings, folder, origin, callbacks)
+
+
+def preview(
+    data: str | Path | Sequence[str | Path], *, cell: str | type[Cell] | None = None, settings: Settings | None = None,
+    **options: Any,
+) -> tuple[str, Summary]:  # fmt: skip
+    """What the data are taken for, and the layers of the network that `train` would make; the arguments are its own."""
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    kind, settings, _, read, task, network = prepared(sources, cell, settings or Settings.of(**options))
+    return read.about(), _summary(kind, task.documents().get, settings, network)
 
 
 def resume(
@@ -142,13 +145,7 @@ def resume(
             notes.append(f"Going on from the checkpoint before it, step {checkpoint['step']:,}.")
         _note(callbacks, *notes)
         origin = {key: config[key] for key in ("corpus", "own_cell", "fixes") if key in config}
-        sources = config["corpus"]["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
-        read = kind.read(sources, settings)
-        if read.digest != config["corpus"]["digest"]:
-            raise DataError(
-                f"The data {', '.join(map(str, sources))} have changed since {run} was begun, so the run can't go "
-                "on as it was. Restore them, or start a new run."
-            )
+        read = _read_again(folder, kind, settings, data)
         _set_threads(settings)
         task = kind.task(read, settings, source)
         settings = _with_steps(task, settings, folder, origin, callbacks)
@@ -274,21 +271,30 @@ class Run:
         """
         return "".join(self.stream(count, prompt=prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
 
-    def predict(self, given: Sequence[Any]) -> list[dict[str, Any]]:
+    def predict(self, given: Sequence[Any], *, samples: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
         """What the trained network says of new data.
 
         Args:
             given: labelled sequences: texts; tagged ones: sentences, as texts or as lists of words.
+            samples: average over so many dropout masks; None leaves dropout out. Not of tagged sequences.
+            seed: of the masks.
 
         Returns:
             A dict each, of labelled sequences `label`, `probability` and `probabilities`, of tagged ones `words` and
-            `tags`.
+            `tags`, of images through an autoencoder `error` and `code`. With `samples` also `deviation` over the masks,
+            and of classes `deviations`, `entropy` and `mutual_information`.
 
         Raises:
-            UsageError: the run is of a kind of data that nothing is predicted for.
+            UsageError: the run is of a kind of data that nothing is predicted for, or there is no dropout to sample.
             DataError: a sequence is empty.
         """
-        return self.predictor.predict(given)
+        if samples is None:
+            return self.predictor.predict(given)
+        return self.averaging(samples, seed).predict(given)
+
+    def averaging(self, samples: int, seed: int = 0) -> Averaging:
+        """The predictor with its dropout left on."""
+        return Averaging([self.predictor], [str(self.path)], samples=samples, seed=seed)
 
     @property
     def predictor(self) -> Any:
@@ -348,6 +354,28 @@ class Run:
         settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
         return kind.user(self._folder.read_json, settings, self.model)
 
+    def task(self, data: str | Path | Sequence[str | Path] | None = None) -> KindTask:
+        """The problem as the training loop had it: the data read again, and split as they were.
+
+        Args:
+            data: where the data are now, if they were moved.
+
+        Raises:
+            DataError: the data have changed since.
+        """
+        config = self.config
+        kind = of_run(config)
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        source = _cell_of(kind, config, self._cell, self._folder)
+        return kind.task(_read_again(self._folder, kind, settings, data), settings, source)
+
+    def summary(self) -> Summary:
+        """The layers: shapes of their outputs, parameters, activations, multiply-adds, for one example."""
+        config = self.config
+        kind = of_run(config)
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        return _summary(kind, self._folder.read_json, settings, self.model)
+
     def report(self) -> Path:
         """Write `report.html` anew and return where it is."""
         return write_run_report(self._folder)
@@ -361,6 +389,62 @@ class Run:
 
 
 # -- the steps of train and resume ------------------------------------------------------------------------------------
+
+
+class Prepared(NamedTuple):
+    """What is trained, before there is a run folder."""
+
+    kind: Kind
+    settings: Settings
+    """With the kind's defaults, and what was inferred from the data."""
+    cell: CellSource | None
+    read: Any
+    """The data."""
+    task: KindTask
+    network: nn.Module
+    """A network of the task that ran for a step."""
+
+
+def prepared(
+    sources: Sequence[str | Path], cell: str | type[Cell] | None, settings: Settings, callbacks: Sequence[Callback] = ()
+) -> Prepared:
+    """Read the data and make the task; nothing is written."""
+    check_device(settings.training.device)
+    kind, settings = resolve(sources, settings)
+    source = _cell_for(kind, cell, settings)
+    settings = settings.resolved(cell=source.name if source else None)
+    read = kind.read(sources, settings)
+    settings = settings.resolved(**read.found)
+    _set_threads(settings)
+    task: KindTask = kind.task(read, settings, source)
+    network = task.check()
+    _note(callbacks, *read.notes, *task.remarks, read.about())
+    return Prepared(kind, settings, source, read, task, network)
+
+
+def _summary(kind: Kind, stored: Stored, settings: Settings, network: nn.Module) -> Summary:
+    dtype = next(p.dtype for p in network.parameters())
+    example: list[Any] = [*kind.example(stored, settings)]
+    cast = (x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in example)
+    found = summary(network, tuple(cast))
+    if isinstance(example[0], Tensor) and not example[0].is_floating_point():
+        found.notes.append("Counted for one step of one sequence.")
+    return found
+
+
+def _read_again(
+    folder: RunFolder, kind: Kind, settings: Settings, data: str | Path | Sequence[str | Path] | None = None
+) -> Any:
+    """The data of a run, from where they were or where they are now."""
+    corpus = folder.config["corpus"]
+    sources = corpus["source"] if data is None else [data] if isinstance(data, str | Path) else list(data)
+    read = kind.read(sources, settings)
+    if read.digest != corpus["digest"]:
+        raise DataError(
+            f"The data {', '.join(map(str, sources))} have changed since {folder.path} was begun. Restore them, or "
+            "start a new run."
+        )
+    return read
 
 
 def _set_threads(settings: Settings) -> None:

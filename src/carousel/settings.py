@@ -68,6 +68,8 @@ class DataSettings:
     test: float = 0.0
     """Share of the data that is evaluated once, when training has ended: of a text or series what follows
     the dev part."""
+    split_seed: int | None = None
+    """Of the draw of dev, test and folds, --seed if not given: networks of different seeds on the same parts."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,9 @@ class ImageSettings:
     """While training, change brightness of each color by up to this share."""
     erase: float = 0.0
     """While training, the probability of erasing a rectangle (Zhong et al. 2020)."""
+    noise: float = 0.0
+    """Autoencoders: while training, add normal noise of this deviation to the input, pixels being from 0 to 1; what is
+    to come out is the image without it (Vincent et al. 2008)."""
     mixup: float = 0.0
     """While training, mix pairs of images and labels with weights from Beta(mixup, mixup) (Zhang et al. 2018)."""
 
@@ -180,6 +185,8 @@ class NetworkSettings:
     If not given, images: convnet; table: mlp; labelled: recurrent."""
     network_options: dict[str, str] = field(default_factory=dict)  # as the command line gives them
     """Options of a named network, as pairs: --network-options filters 8."""
+    code_size: int | None = None
+    """Images, autoencoders: the numbers that an image has to go through; 30 if not given."""
     init: str | None = None
     """Images, table: initial weights: zeros, small, unit, xavier, he, orthogonal or lsuv; PyTorch's own if not
     given."""
@@ -425,6 +432,7 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "min_count": _at_least(1),
     "dev": _SHARE,
     "test": _SHARE,
+    "split_seed": _at_least(0),
     "spelling_size": _at_least(0),
     "max_gap": _at_least(0),
     "size": _at_least(1),
@@ -434,11 +442,13 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "contrast": _SHARE,
     "color": _SHARE,
     "erase": _SHARE,
+    "noise": _NOT_NEGATIVE,
     "mixup": _NOT_NEGATIVE,
     "beside": _at_least(0),
     "horizon": _at_least(1),
     "season": _at_least(1),
     "hidden_size": _at_least(1),
+    "code_size": _at_least(1),
     "layers": _at_least(1),
     "embedding_size": _at_least(0),
     "dropout": _SHARE,

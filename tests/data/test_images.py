@@ -50,6 +50,25 @@ def refused(words: str, *sources: str, **options) -> None:
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
+def test_labels_that_nobody_needs() -> None:
+    for name in ("flat/a", "flat/b", "parts/train/a", "parts/train/b", "parts/test/a", "mixed/wren/a", "mixed/b"):
+        picture(f"{name}.png")
+    birds("birds/wren", "birds/kite", count=2)
+    flat, parts, mixed, both = (read_images([name], need_labels=False) for name in ("flat", "parts", "mixed", "birds"))
+    assert (flat.labels, flat.splits) == (["", ""], [None, None])
+    assert (parts.labels, parts.splits) == ([""] * 3, ["test", "train", "train"])
+    assert (mixed.names, mixed.labels) == (["b.png", "wren/a.png"], ["", ""])
+    assert both.labels == ["kite", "kite", "wren", "wren"]
+    for name in ("flat", "parts"):
+        refused("no folder does.*Only --network autoencoder needs no classes", name)
+    assert read_images(["birds"]).labels == both.labels
+    pl.DataFrame({"file": ["flat/a.png", "flat/b.png"], "kind": ["x", "y"]}).write_csv("table.csv")
+    named = read_images(["table.csv"], need_labels=False, label_column="kind")
+    unnamed = read_images(["table.csv"], need_labels=False)
+    assert (named.labels, unnamed.labels) == (["x", "y"], ["", ""])
+    assert unnamed.where == "table.csv, files in column 'file'"
+
+
 def test_a_folder_for_each_class() -> None:
     wanted = {name: picture(f"birds/{name}.png") for name in ("wren/b", "wren/a", "house finch/é", "鷹/1", "鷹/2")}
     read = read_images(["birds"])

@@ -145,6 +145,17 @@ def test_cifar_10() -> None:
     assert looks_like_images(["data_batch_1.bin"]) == '"data_batch_1.bin" consists of records of CIFAR-10'
 
 
+def test_the_order_of_files_does_not_hang_on_how_their_paths_are_spelled() -> None:
+    Path("b").mkdir()
+    for name in ("data_batch_1.bin", "b/data_batch_2.bin", "b/test_batch.bin"):
+        cifar(name, 10)
+    spelled = ["b/data_batch_2.bin", "b/test_batch.bin", "data_batch_1.bin"]
+    one, other = (read_images(names) for names in (spelled, [str(Path(spelled[0]).absolute()), *spelled[1:]]))
+    assert one.digest == other.digest
+    assert one.names == other.names
+    assert one.names[::10] == ["data_batch_2 #0", "data_batch_1 #0", "test_batch #0"]
+
+
 def test_cifar_100_takes_the_fine_label() -> None:
     cifar("train.bin", 200, 2)
     records = cifar("test.bin", 100, 2)

@@ -56,6 +56,15 @@ class Balanced(HTMLParser):
                 {"label": "empty", "median": []},
             ],
         },
+        {"panel": "histogram", "values": [0.1, None, 0.3, 9.0], "x": BAD, "y": BAD},
+        {"panel": "histogram", "values": [0.5]},
+        {
+            "panel": "map",
+            "points": [[0.0, 1.0, None], [1.0, 2.0, 3.0]],
+            "classes": [0, 1, 7],
+            "names": [BAD, "b", "none"],
+        },
+        {"panel": "map", "points": [[0.0, 1.0], [1.0, 2.0]], "classes": [], "names": []},
         {
             "panel": "lines",
             "x": BAD,
@@ -82,6 +91,25 @@ def test_what_is_struck_through_is_the_wrong_answer() -> None:
     )
     assert '<span class="wrong"><b>dog</b><i><s>VERB</s></i><i>NOUN</i></span>' in page
     assert "<span><b>a</b><i>DET</i></span>" in page
+
+
+def test_a_histogram_is_told_in_words_and_a_map_names_the_largest_classes() -> None:
+    classes = [*range(10)] * 2 + [10, 11]
+    page = render_panels(
+        [
+            {"panel": "histogram", "title": "Errors", "values": [0.1, 0.2, 0.3, 0.4, 5.0]},
+            {
+                "panel": "map",
+                "title": "Codes",
+                "points": [[float(k) for k in range(22)], [float(-k) for k in range(22)]],
+                "classes": classes,
+                "names": [f"kind {number}." for number in range(12)],
+            },
+        ]
+    )
+    assert "Errors. From 0.1 to 5, half of them below 0.3." in page
+    assert "22 points of 12 classes." in page
+    assert [f"kind {number}." in page for number in range(12)] == [True] * 10 + [False] * 2
 
 
 def test_unknown_and_empty_panels_are_left_out() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from .outputs import check_outputs, write_csv, write_json
-from .parse import parse
+from .parse import With, parse
 
 if TYPE_CHECKING:
     from ..api import Forecast
@@ -25,6 +26,7 @@ def run(arguments: list[str]) -> None:
 
 def _forecast(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    with_: With = (),
     data: str | None = None,
     horizon: int | None = None,
     begin: str | None = None,
@@ -37,6 +39,7 @@ def _forecast(
 
     Args:
         run: The run folder.
+        with_: Other runs: the forecast is the mean of them all, quantile by quantile.
         data: A newer file with the same columns; by default the one that was trained on.
         horizon: Steps to forecast; by default as many as were trained. Later ones go on from the forecast itself.
         begin: The first time to forecast, as the data write it; by default right behind the last value.
@@ -45,13 +48,13 @@ def _forecast(
         json: JSON file to write.
         cell: FILE.py:Class again, if the run has your own cell: stored code is never executed.
     """
-    from ..api import load
+    from ..ensembles import forecaster_of
     from ..errors import UsageError
 
     check_outputs(out=out, json=json, plot=plot)
     if plot is not None and Path(plot).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot {plot} is no picture; give a name that ends in .png, .svg or .pdf.")
-    found = load(run, cell=cell).forecasts(horizon, data=data, begin=begin)
+    found = forecaster_of((run, *itertools.chain(*with_)), cell).forecasts(horizon, data=data, begin=begin)
     for note in dict.fromkeys(note for forecast in found for note in forecast.notes):
         print(note)
     for forecast in found:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import dataclasses
 import difflib
 import functools
 import io
@@ -14,13 +16,19 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ..errors import UsageError
+from ..settings import Settings
 
-__all__ = ["On", "parse"]
+__all__ = ["On", "With", "literal", "parse", "with_literals"]
 
 T = TypeVar("T")
 
 On = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 """What an option --no-… turns off; that its default is True would read as if it were off."""
+
+With = Annotated[
+    tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(name="with", metavar="RUN [RUN ...]")
+]
+"""Other runs, as `--with A B` or `--with A --with B`."""
 
 
 def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:
@@ -66,3 +74,22 @@ def _suggest(verb: str, command: Callable[..., Any], arguments: list[str]) -> No
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"`carousel {verb} --help` lists them."
             raise UsageError(f"There is no option {option}. {hint}")
+
+
+def with_literals(settings: Settings) -> Settings:
+    """The settings with the values of cells' and networks' own options as Python's."""
+    own = {
+        name: {option: literal(value) for option, value in settings.value(name).items()}
+        for name in ("cell_options", "network_options")
+    }
+    return dataclasses.replace(settings, network=dataclasses.replace(settings.network, **own))
+
+
+def literal(value: object) -> object:
+    """`1,5,8` and `true` as Python values; other words as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
+    except (ValueError, SyntaxError):
+        return value

@@ -135,9 +135,11 @@ class RunDoctor(Callback):
         if lab is not None and lab.paused and not early and not record.has_learned():
             self._allow_experiments(trainer)
             if lab.why_not is None:
-                guesses = _plural(trainer.task.shown.guesses)
+                shown = trainer.task.shown
+                over = "more than a twentieth of what it was at first"
+                alone = f"no lower than the frequencies of the {_plural(shown.guesses)} alone allow"
                 self._say(
-                    f"The loss is no lower than the frequencies of the {guesses} alone allow; the doctor "
+                    f"The loss is {over if shown.loss_in else alone}; the doctor "
                     f"tries other learning rates on a copy, for {lab.seconds:.0f} s at most."
                 )
         found = self._doctor.look()

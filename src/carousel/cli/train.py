@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +20,7 @@ from ..settings import (
     TaggedSettings,
     TrainingSettings,
 )
-from .parse import On, parse
+from .parse import On, parse, with_literals
 
 if TYPE_CHECKING:
     from ..training import Callback
@@ -54,8 +52,8 @@ def _train(
 
     Args:
         data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each; of
-            numbers over time; of images in a folder for each class; a table. Or python-stdlib, the source code of
-            Python's standard library.
+            numbers over time; of images in a folder for each class (or, for --network autoencoder, in any); a table.
+            Or python-stdlib, the source code of Python's standard library.
         reading: How the data are read.
         labelled: Labelled sequences only.
         tagged: Tagged sequences only.
@@ -77,10 +75,7 @@ def _train(
 
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
-    for name in ("cell_options", "network_options"):
-        pairs = {option: _literal(value) for option, value in getattr(network, name).items()}
-        network = dataclasses.replace(network, **{name: pairs})
-    settings = Settings(reading, labelled, tagged, series, images, table, network, training)
+    settings = with_literals(Settings(reading, labelled, tagged, series, images, table, network, training))
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     if folds is not None:
@@ -108,13 +103,3 @@ def _cross_validate(
 
     found = cross_validate(data, folds, out=out, watched=watched, settings=settings)
     print(f"\nOn the test part of each fold:\n\n{found.table()}\n\nThe runs are in {found.path}.")
-
-
-def _literal(value: object) -> object:
-    """`1,5,8` and `true` as Python values; other words as they are."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-    except (ValueError, SyntaxError):
-        return value

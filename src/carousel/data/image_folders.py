@@ -43,7 +43,7 @@ class Arranged:
     Attributes:
         rows: places of the images that lie in a class's folder.
         labels: of these.
-        splits: of these, train, dev or test; None where no folder says so.
+        splits: of all images, train, dev or test; None where no folder says so.
         notes: sentences that the user should read.
     """
 
@@ -142,7 +142,7 @@ def arrange(folders: Sequence[tuple[str, ...]]) -> Arranged:
     if deep is not None:
         notes.append(f'Folders inside a class\'s folder, such as "{"/".join(deep)}", belong to that class.')
     labels = [unicodedata.normalize("NFC", ways[row][0]) for row in rows]
-    return Arranged(rows, labels, [splits[row] for row in rows], notes)
+    return Arranged(rows, labels, splits, notes)
 
 
 def _walk(folder: Path, root: Path, above: tuple[str, ...], found: Walked) -> int:

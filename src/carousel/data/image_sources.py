@@ -215,7 +215,12 @@ class Found:
 
 
 def find(
-    look: Look, paths: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool = True
+    look: Look,
+    paths: Sequence[Path],
+    columns: dict[str, str | None],
+    encoding: str,
+    training: bool = True,
+    need_labels: bool | None = None,
 ) -> Found:
     """Everything about the images but their pixels, which are not read yet.
 
@@ -224,14 +229,17 @@ def find(
         paths: what the user gave.
         columns: options that name columns of a table, and what was given for them.
         encoding: of tables.
-        training: labels are needed, and images without one left out; otherwise, labels are taken where all have one.
+        training: what is odd about the files is said.
+        need_labels: images without a label are left out; otherwise, labels are taken where all have one. The same as
+            `training` if not given.
 
     Raises:
         UsageError: a column is named, but there is no table.
         DataError: there are no images, or what stands beside them is not as it should be.
     """
+    need_labels = training if need_labels is None else need_labels
     if look.layout == "table":
-        return _from_tables(look.tables, columns, encoding, training)
+        return _from_tables(look.tables, columns, encoding, need_labels)
     for option, value in columns.items():
         if value is not None:
             raise UsageError(
@@ -239,15 +247,17 @@ def find(
                 "none: leave it out."
             )
     if look.layout == "folders":
-        return _from_folders(paths, training)
+        return _from_folders(paths, training, need_labels)
     return _from_packed(look.layout, paths)
 
 
-def _from_tables(tables: Sequence[Path], columns: dict[str, str | None], encoding: str, training: bool) -> Found:
+def _from_tables(tables: Sequence[Path], columns: dict[str, str | None], encoding: str, need_labels: bool) -> Found:
     named = {what: columns.get(f"{what}_column") for what in COLUMNS}
-    read = read_image_tables(tables, named, encoding=encoding, need_labels=training)
+    read = read_image_tables(tables, named, encoding=encoding, need_labels=need_labels)
     shown = tables[0].name if len(tables) == 1 else f"{len(tables)} tables"
-    where = f"{shown}, files in column {read.columns['path_column']!r}, label in {read.columns['label_column']!r}"
+    where = f"{shown}, files in column {read.columns['path_column']!r}"
+    if read.columns["label_column"] is not None:
+        where += f", label in {read.columns['label_column']!r}"
     if read.columns["split_column"] is not None:
         where += f", parts in {read.columns['split_column']!r}"
     files = list(dict.fromkeys([*tables, *(picture.file for picture in read.pictures)]))
@@ -257,16 +267,16 @@ def _from_tables(tables: Sequence[Path], columns: dict[str, str | None], encodin
     )  # fmt: skip
 
 
-def _from_folders(paths: Sequence[Path], training: bool) -> Found:
+def _from_folders(paths: Sequence[Path], training: bool, need_labels: bool) -> Found:
     walked = walk(paths)
     if not walked.images:
         raise DataError(_no_images(paths, walked.others, walked.refused))
     arranged = arrange([folders for folders, _, _ in walked.images])
-    notes = arranged.notes if training else []
-    rows: Sequence[int] = arranged.rows if training and arranged.rows else range(len(walked.images))
+    notes = arranged.notes if need_labels else []
+    rows: Sequence[int] = arranged.rows if need_labels and arranged.rows else range(len(walked.images))
     labelled = len(arranged.rows) == len(rows)
     labels = arranged.labels if labelled else None
-    splits: list[str | None] = arranged.splits if labelled else [None] * len(rows)
+    splits = [arranged.splits[row] for row in rows]
     images = [walked.images[row] for row in rows]
     if training and walked.others:
         count = walked.others.total()
@@ -290,7 +300,7 @@ def _from_folders(paths: Sequence[Path], training: bool) -> Found:
 def _from_packed(layout: Layout, paths: Sequence[Path]) -> Found:
     files = [file for path in paths for file in (sorted(glance(path)) if path.is_dir() else [path])]
     parts, notes = (read_idx(files, beside=True), []) if layout == "idx" else read_cifar(files)
-    parts = sorted(parts, key=lambda part: (part.split == "test", part.file))
+    parts = sorted(parts, key=lambda part: part.split == "test")
     names, labels, splits = [], [], []
     for part in parts:
         title = re.sub(r"[-.]idx\d-ubyte$", "", part.title)

@@ -52,7 +52,7 @@ class ImageSet:
         where: where the images and labels stand, for a person.
         layout: see the top of this module.
         pixels: the images: `len(pixels)`, `pixels.shape` (channels, height, width), `pixels.read(rows)`.
-        labels: the class of each.
+        labels: the class of each; empty texts where there are none.
         splits: train, dev or test for each, None where nothing says so.
         groups: of each, what a column says belongs together; None without one.
         times: of each, as datetime64 or float; None without a column.
@@ -102,6 +102,7 @@ def read_images(
     time_column: str | None = None,
     unreadable: Literal["stop", "skip"] = "stop",
     encoding: str = "utf-8",
+    need_labels: bool = True,
     progress: Progress | None = None,
 ) -> ImageSet:
     """Read them all, and say what a person should know about them.
@@ -121,6 +122,7 @@ def read_images(
         unreadable: at damaged images, decompression bombs, and symbolic links that lead out of the folder: stop, or
             skip them with a note.
         encoding: of tables.
+        need_labels: refuse images without labels; otherwise labels are taken where all have one.
         progress: called with the images decoded and the images in all.
 
     Raises:
@@ -148,15 +150,19 @@ def read_images(
     }
     paths = paths_of(sources)
     look = look_at(paths) or forced_look(paths)
-    found = find(look, paths, columns, encoding)
-    if found.labels is None:
+    found = find(look, paths, columns, encoding, need_labels=need_labels)
+    if found.labels is None and need_labels:
         raise DataError(_unlabelled(look, found))
-    check_labels(found.labels, found.columns.get("label_column"))
+    found.labels = [""] * len(found.names) if found.labels is None else found.labels
+    if need_labels:
+        check_labels(found.labels, found.columns.get("label_column"))
     digest = _digest(found)
     pixels, digests = _decoded(found, wanted, digest, progress)
-    check_labels(found.labels, found.columns.get("label_column"))
+    if need_labels:
+        check_labels(found.labels, found.columns.get("label_column"))
+        found.notes += notes_of_classes(found.labels, found.splits)
     equal, about_copies = copies(digests, found.names, found.labels, found.splits)
-    found.notes += notes_of_classes(found.labels, found.splits) + about_copies
+    found.notes += about_copies
     name = common_name([str(paths[0])] if len(paths) == 1 else list(map(str, paths)), found.files)
     return ImageSet(
         name, found.where, look.layout, pixels, found.labels, found.splits, found.groups, found.times, found.names,
@@ -308,5 +314,5 @@ def _unlabelled(look: Look, found: Found) -> str:
     images = "image" if count == 1 else f"{count:,} images"
     return (
         f"Nothing says what is on the {images}: no folder does. Make a folder for each class and move the images "
-        "there, or give a table with a column of paths and one of labels."
+        "there, or give a table with a column of paths and one of labels. Only --network autoencoder needs no classes."
     )

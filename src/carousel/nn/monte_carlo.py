@@ -9,7 +9,8 @@ compare both.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ..errors import UsageError
 
-__all__ = ["Averaged", "monte_carlo"]
+__all__ = ["Averaged", "dropout_on", "has_dropout", "monte_carlo"]
 
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda scores: torch.softmax(scores, -1),
@@ -81,29 +82,40 @@ def monte_carlo(
         raise UsageError(f"monte_carlo got samples={samples}; give at least 2.")
     if link not in _LINKS:
         raise UsageError(f"monte_carlo got link={link!r}; choose one of {', '.join(_LINKS)}.")
-    if not any(_drops(module) for module in model.modules()):
+    if not has_dropout(model):
         raise UsageError(f"{type(model).__name__} has no dropout, so that all masks are alike; predict with it once.")
-    training = {module: module.training for module in model.modules()}
     total = squares = None
-    try:
-        for module in training:
-            module.training = not isinstance(module, _NormBase)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            for count in range(1, samples + 1):
-                value = _LINKS[link](model(*inputs))
-                if total is None or squares is None:
-                    total, squares = value.clone(), torch.zeros_like(value)
-                else:  # Welford's update
-                    away = value - total
-                    total += away / count
-                    squares += away * (value - total)
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    with dropout_on(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        for count in range(1, samples + 1):
+            value = _LINKS[link](model(*inputs))
+            if total is None or squares is None:
+                total, squares = value.clone(), torch.zeros_like(value)
+            else:  # Welford's update
+                away = value - total
+                total += away / count
+                squares += away * (value - total)
     assert total is not None
     assert squares is not None
     return Averaged(total, (squares / (samples - 1)).sqrt(), samples)
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether anything in it drops at random."""
+    return any(_drops(module) for module in model.modules())
+
+
+@contextlib.contextmanager
+def dropout_on(model: nn.Module) -> Iterator[None]:
+    """Everything but batch norm in training mode, and afterwards as it was before."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        for module in training:
+            module.training = not isinstance(module, _NormBase)
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
 
 
 def _drops(module: nn.Module) -> bool:

@@ -107,6 +107,11 @@ class Summary:
         """Of one forward pass."""
         return sum(row.multiply_adds for row in self.rows)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with the sums."""
+        sums = {name: getattr(self, name) for name in ("activations", "activation_bytes", "multiply_adds")}
+        return {**vars(self), "rows": [vars(row) for row in self.rows], **sums}
+
     def __str__(self) -> str:
         head = ("layer", "kind", "output", "parameters", "activations", "memory", "multiply-adds")
         body = [

@@ -1,4 +1,6 @@
-"""Panels that are charts: forecasts with the truth, errors by step ahead, calibration, answers against the truth."""
+"""Panels that are charts: forecasts with the truth, errors by step ahead, calibration, answers against the truth,
+how numbers are spread, maps of points.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,8 @@ KEYS = ("train", "dev", "good", "bad", "muted")
 LINES = tuple(COLORS[key] for key in KEYS)
 FILES = (".png", ".svg", ".pdf")
 MOST_DRAWN = 12
+MANY = ("#2765a5", "#b84a08", "#246b3c", "#b3261f", "#7b4ea3", "#7a5a3a", "#b8467f", "#5a6b7b", "#8a7a10", "#11808c")
+"""Colors of classes; of more classes, the largest have one."""
 
 
 def _fans(panel: Mapping[str, Any]) -> str:
@@ -152,12 +156,74 @@ def _scatter(panel: Mapping[str, Any]) -> str:
     return figure(draw_chart("scatter", "", f"{_title(panel)} {told}", [], draw, Canvas(380, 320, 12, 100, 5)))
 
 
+def _histogram(panel: Mapping[str, Any]) -> str:
+    """`values`, and the axes' names `x` and `y`; what lies beyond the last percent is in the last bin."""
+    values = _numbers(panel.get("values"))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return ""
+    low, high = float(values.min()), float(np.quantile(values, 0.99))
+    edges = np.linspace(low, high if high > low else low + (abs(low) or 1.0), min(30, max(5, len(values) // 4)) + 1)
+    shares = 100 * np.histogram(np.minimum(values, edges[-1]), edges)[0] / len(values)
+
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        ax.bar(edges[:-1], shares, np.diff(edges), align="edge", color=COLORS["train"], alpha=0.8, linewidth=0)
+        ax.set_title(str(panel.get("y") or ""), loc="left")
+        ax.set_xlabel(str(panel.get("x") or ""), loc="right")
+        ax.xaxis.set_major_locator(MaxNLocator(canvas.ticks))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+        ax.grid(axis="y")
+
+    told = f"From {_text(low)} to {_text(values.max())}, half of them below {_text(np.median(values))}."
+    return figure(draw_chart("histogram", "", f"{_title(panel)} {told}", [], draw, Canvas(600, 260, 12, 100, 7)))
+
+
+def _map(panel: Mapping[str, Any]) -> str:
+    """`points`, two lists of numbers; where they are known `classes`, a number for each point, and `names` of these."""
+    points = [_numbers(values) for values in panel.get("points") or []]
+    if len(points) != 2 or not len(points[0]) or len(points[0]) != len(points[1]):
+        return ""
+    names, classes = list(panel.get("names") or []), _numbers(panel.get("classes"))
+    if len(classes) != len(points[0]):
+        classes = np.zeros(len(points[0]))
+    counts = [int((classes == number).sum()) for number in range(len(names))]
+    shown = sorted(np.argsort(counts)[::-1][: len(MANY)].tolist())
+
+    def draw(ax: Axes, canvas: Canvas) -> None:
+        rest = ~np.isin(classes, shown)
+        ax.plot(*(values[rest] for values in points), "o", color=COLORS["muted"], markersize=3, alpha=0.5)
+        for number, color in zip(shown, MANY, strict=False):
+            mine = classes == number
+            ax.plot(*(values[mine] for values in points), "o", color=color, markersize=3, alpha=0.6)
+        for number, color in zip(shown, MANY, strict=False):
+            mine = [values[classes == number] for values in points]
+            if len(mine[0]):
+                x, y = (float(np.nanmedian(values)) for values in mine)
+                box = {"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
+                ax.text(
+                    x, y, str(names[number])[:20], color="#ffffff", weight="bold", ha="center", va="center", bbox=box
+                )
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines["bottom"].set_visible(False)
+
+    told = f"{len(points[0])} points" + (f" of {len(names)} classes." if names else ".")
+    return figure(draw_chart("map", "", f"{_title(panel)} {told}", [], draw, Canvas(600, 460, 12, 100, 5)))
+
+
 def _title(panel: Mapping[str, Any]) -> str:
     """For those who hear the figure: its card has the title above it."""
     return f"{panel.get('title') or 'Chart'}."
 
 
-CHARTS = {"forecast": _fans, "lines": _lines, "calibration": _calibration, "scatter": _scatter}
+CHARTS = {
+    "forecast": _fans,
+    "lines": _lines,
+    "calibration": _calibration,
+    "scatter": _scatter,
+    "histogram": _histogram,
+    "map": _map,
+}
 """By the name of a panel, its renderer."""
 
 

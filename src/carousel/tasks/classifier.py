@@ -39,6 +39,7 @@ class Classifier:
         self, network: nn.Module, vocabulary: Vocabulary, names: Sequence[str], columns: Mapping[str, str | None]
     ):
         self.network, self.vocabulary, self.names, self.columns = network, vocabulary, tuple(names), columns
+        self.classes, self.target, self.reading = self.names, None, columns
 
     @torch.no_grad()
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -54,12 +54,13 @@ def divided(
     data, part = settings.data, np.array([split or "train" for split in said])
     classes = strata(classes) if classes.dtype.kind == "f" else classes
     fold = fold_of(data.fold)
+    seed = settings.training.seed if data.split_seed is None else data.split_seed
     if fold is not None:
-        _hold_out(part, fold, settings, classes, equal, groups, times)
+        _hold_out(part, fold, settings, seed, classes, equal, groups, times)
     for split, share in (("test", data.test), ("dev", data.dev)):
         if (part == split).any() or not share:
             continue
-        rest, seed = part == "train", settings.training.seed
+        rest = part == "train"
         share = share / (1 - data.test) if split == "dev" and (part == "test").any() else share
         if times is not None:
             held = by_time(times, rest, share)
@@ -75,6 +76,7 @@ def _hold_out(
     part: NDArray[np.str_],
     fold: tuple[int, int],
     settings: Settings,
+    seed: int,
     classes: NDArray[Any],
     equal: Sequence[Any] | None,
     groups: Sequence[Any] | None,
@@ -89,7 +91,7 @@ def _hold_out(
         raise UsageError("With folds, each fold is the test part once; leave out --test.")
     rows = np.flatnonzero(part != "test")
     some = [None if of is None else [of[row] for row in rows.tolist()] for of in (groups, equal)]
-    numbers = folds(classes[rows], fold[1], settings.training.seed, groups=some[0], equal=some[1])
+    numbers = folds(classes[rows], fold[1], seed, groups=some[0], equal=some[1])
     part[:] = ""
     part[rows] = np.where(numbers == fold[0] - 1, "test", "train")
 

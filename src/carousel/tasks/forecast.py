@@ -344,6 +344,13 @@ def build_network(plan: Plan, settings: Settings, cell: CellSource, spread: Tens
     )  # fmt: skip
 
 
+def _example(stored: Stored, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    plan = stored_plan(stored)
+    sizes = ((plan.window, plan.features), (plan.horizon, plan.ahead), (plan.horizon, len(plan.roles.targets)))
+    window, known, base = (torch.zeros(steps, 1, width) for steps, width in sizes)
+    return window, known, base
+
+
 def stored_plan(stored: Stored) -> Plan:
     """The plan of a run.
 
@@ -377,6 +384,7 @@ SERIES = Kind(
     read=SeriesData.read,
     task=ForecastTask,
     network=lambda stored, settings, cell: build_network(stored_plan(stored), settings, cell),
+    example=_example,
     user=lambda stored, settings, network: ForecastUser(stored_plan(stored), settings, network),
     verb="forecast",
     shows=_beside_baselines,
@@ -394,6 +402,7 @@ SERIES = Kind(
         "min_count",
         "words",
         "split_column",
+        "split_seed",
         "fold",
         "label_column",
         "vectors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from ..settings import Settings
 from .series_plan import Plan
 from .series_windows import Windows
 
-__all__ = ["Forecast", "ForecastUser"]
+__all__ = ["Forecast", "ForecastUser", "averaged"]
 
 PATHS = 400
 """Futures that are drawn where a forecast goes on from its own values."""
@@ -81,6 +82,41 @@ class Forecast:
                     row[f"{name} truth"] = true if np.isfinite(true) else None
             rows.append(row)
         return rows
+
+
+def averaged(found: Sequence[Sequence[Forecast]], names: Sequence[str]) -> list[Forecast]:
+    r"""Forecasts of several networks as one, quantile by quantile: :math:`\bar Q(p) = \frac{1}{M} \sum_m Q_m(p)`.
+
+    So an interval is as wide as the members' are on average; the mean of their distributions would be wider, and too
+    wide where each is calibrated (Lichtendahl, Grushka-Cockayne & Winkler, "Is it better to average probabilities or
+    quantiles?", Management Science 59, 2013).
+
+    Args:
+        found: of each network its forecasts, one for each series.
+        names: of the networks, for messages.
+
+    Raises:
+        UsageError: they are not about the same values.
+    """
+    first = found[0]
+    about = [(one.series, one.targets, one.times) for one in first]
+    for others, name in zip(found, names, strict=True):
+        if [(one.series, one.targets, one.times) for one in others] != about:
+            raise UsageError(
+                f"{names[0]} and {name} forecast different series, columns or times; average runs on the same columns, "
+                "with --horizon where they were trained for different ones."
+            )
+    both = []
+    for forecasts in zip(*found, strict=True):
+        quantiles = np.mean([one.quantiles for one in forecasts], axis=0)
+        notes = list(dict.fromkeys(note for one in forecasts for note in one.notes))
+        both.append(
+            replace(
+                forecasts[0], quantiles=quantiles, median=quantiles[..., len(LEVELS) // 2], lower=quantiles[..., 0],
+                upper=quantiles[..., -1], rolled=max(one.rolled for one in forecasts), notes=notes,
+            )
+        )  # fmt: skip
+    return both
 
 
 class ForecastUser:

@@ -1,4 +1,7 @@
-"""Images with a class each: a network of layers reads the pixels and names the class."""
+"""Images with a class each: a network of layers reads the pixels and names the class.
+
+What images without a need for classes share with them is here, too; the kind of data is in `image_kind.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,28 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data.augment import Augment
-from ..data.images import ImageSet, looks_like_images, read_images, read_to_predict
+from ..data.images import ImageSet, read_images, read_to_predict
 from ..data.splits import on_both_sides
 from ..data.tables import in_order
 from ..errors import DataError, UsageError
 from ..nn.init import initialize
-from ..nn.networks import network
+from ..nn.networks import REGISTRY, network
 from ..nn.summary import summary
-from ..settings import Settings
+from ..settings import Settings, option
 from ..training.task import Shown
-from .classify import Classify, answer_lines, balance, class_probabilities, oddities
-from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
-from .kind import RECURRENT, FromFiles, Kind, Sources, Stored, document
+from .classify import Classify, balance, class_probabilities, oddities
+from .examples import EVALUATION_BATCH, ExampleTask, Problem, Rows, divided
+from .kind import FromFiles, Sources, Stored, document
 from .repairs import COMMON, Repair
 from .scores import judged
 
-__all__ = ["IMAGES", "ImageData", "ImagePredictor", "ImageTask"]
+__all__ = ["ImageData", "ImagePredictor", "ImageTask", "Plan", "build", "data_uri", "reconstructs"]
 
 MOST_MEASURED = 10_000
 """Training images of which mean and deviation are taken; of more, so many evenly apart."""
+
+CODE_SIZE = 30
+"""Of an autoencoder, if nothing is said."""
 
 THUMBNAIL = 96
 """Pixels, at most, of the longer side of an image in the report."""
@@ -54,6 +60,7 @@ class Plan:
         deviation: the same.
         classes: their names.
         columns: in which a table of training had paths and labels.
+        variance: of an image around the mean image, summed over the pixels; of autoencoders only.
     """
 
     shape: tuple[int, int, int]
@@ -61,6 +68,7 @@ class Plan:
     deviation: list[float]
     classes: list[str]
     columns: dict[str, str | None]
+    variance: float | None = None
 
     @classmethod
     def of(cls, stored: Stored) -> Plan:
@@ -97,11 +105,11 @@ class ImageData(FromFiles):
             UsageError: there is nothing of a name.
             DataError: the images can't be used.
         """
-        data, own = settings.data, settings.images
+        data, own, labelled = settings.data, settings.images, not reconstructs(settings)
         read = read_images(
             sources, size=own.size, channels=own.channels, path_column=own.path_column, label_column=data.label_column,
             split_column=data.split_column, group_column=data.group_column, time_column=data.time_column,
-            unreadable=own.unreadable, encoding=data.encoding,
+            unreadable=own.unreadable, encoding=data.encoding, need_labels=labelled,
         )  # fmt: skip
         names = sorted(set(read.labels), key=in_order)
         number = {name: place for place, name in enumerate(names)}
@@ -109,25 +117,60 @@ class ImageData(FromFiles):
         parts = divided(
             read.splits, settings, classes=labels, equal=read.equal.tolist(), groups=read.groups, times=read.times
         )
+        columns = {name: column for name, column in read.columns.items() if column is not None}
+        across = on_both_sides(parts, read.equal, "image") if not any(read.splits) else []
+        if not labelled:
+            return cls._without_classes(read, names, labels, parts, columns, across, settings)
         if len(np.unique(labels[parts["train"]])) < 2:
             raise DataError(
                 f"The training part has {len(parts['train']):,} images of one class; it needs at least two classes. "
                 "Give a folder for each class, or a smaller --dev and --test."
             )
         mean, deviation = _moments(read, parts["train"])
-        columns = {name: column for name, column in read.columns.items() if column is not None}
         channels, height, width = read.pixels.shape
         plan = Plan((channels, height, width), mean, deviation, names, dict(read.columns))
         balanced = settings.training.class_weights == "balanced"
         odd = oddities(labels[parts["train"]], names, balanced=balanced)
-        across = on_both_sides(parts, read.equal, "image") if not any(read.splits) else []
         return cls(read, plan, labels, parts, columns, [*read.notes, *across, *odd])
+
+    @classmethod
+    def _without_classes(
+        cls,
+        read: ImageSet,
+        names: list[str],
+        labels: NDArray[np.int64],
+        parts: Mapping[str, Rows],
+        columns: dict[str, str],
+        across: list[str],
+        settings: Settings,
+    ) -> ImageData:
+        """For an autoencoder, which sees the pixels as they are, from 0 to 1."""
+        if settings.training.loss not in ("cross-entropy", "squared-error"):  # the first if nothing was said
+            raise UsageError(f"--loss {settings.training.loss} is about classes; an autoencoder takes squared-error.")
+        if len(parts["train"]) < 2:
+            raise DataError(
+                f"An autoencoder needs at least two images to learn from, and has {len(parts['train'])}. Give more "
+                "images, or a smaller --dev and --test."
+            )
+        channels, height, width = read.pixels.shape
+        classes = names if len(names) > 1 else []
+        plan = Plan((channels, height, width), [0.0] * channels, [1.0] * channels, classes, dict(read.columns))
+        size = settings.network.code_size or CODE_SIZE
+        found = {**columns, "code_size": size, "loss": "squared-error"}
+        pixels, notes = channels * height * width, [*read.notes, *across]
+        if size >= pixels:
+            notes.append(
+                f"A code of {size:,} numbers is no bottleneck for images of {pixels:,}: the network may learn to copy. "
+                "Take a smaller --code-size."
+            )
+        return cls(read, plan, labels, parts, found, notes)
 
     def about(self) -> str:
         """What was found, and the options that say otherwise."""
         channels, height, width = self.plan.shape
+        classes = f"{len(self.plan.classes)} classes" if self.plan.classes else "no classes"
         return (
-            f"images: {len(self.plan.classes)} classes, {len(self.labels):,} images of {width} x {height}, "
+            f"images: {classes}, {len(self.labels):,} images of {width} x {height}, "
             f"{'gray' if channels == 1 else 'color'}, {self.read.where} (--kind, --size, --channels say otherwise)"
         )
 
@@ -167,11 +210,9 @@ class ImageTask(ExampleTask):
     repairs: ClassVar[Mapping[str, Repair]] = {**COMMON, "class-imbalance": balance}
 
     def __init__(self, data: ImageData, settings: Settings, cell: None = None):
-        training = settings.training
-        problem = Classify(data.plan.classes, data.labels, data.parts["train"], training, unit=self.unit)
-        super().__init__(data.parts, problem, settings)
-        own = settings.images
+        training, own = settings.training, settings.images
         self.data, self.plan, self.cell = data, data.plan, None
+        super().__init__(data.parts, self.asked(settings), settings)
         self.augment = Augment(
             flip=own.flip, rotate=own.rotate, scale=own.zoom, crop=own.crop, contrast=own.contrast, color=own.color,
             erase=own.erase, mixup=own.mixup,
@@ -181,6 +222,18 @@ class ImageTask(ExampleTask):
                 "--mixup mixes labels, for which there is cross-entropy without weights; leave it out, or "
                 "--class-weights and --loss."
             )
+
+    def asked(self, settings: Settings) -> Problem:
+        """What is asked of every image.
+
+        Raises:
+            UsageError: settings that go with no such network, or not together.
+        """
+        for name in ("code_size", "noise"):
+            if settings.value(name):
+                raise UsageError(f"{option(name)} is about autoencoders; leave it out, or say --network autoencoder.")
+        train, labels = self.data.parts["train"], self.data.labels
+        return Classify(self.plan.classes, labels, train, settings.training, unit=self.unit)
 
     @property
     def shown(self) -> Shown:
@@ -205,9 +258,10 @@ class ImageTask(ExampleTask):
 
     def pixels(self, rows: Rows, device: torch.device) -> Tensor:
         """(rows, C, H, W) as the network sees them."""
-        return self.plan.standardized(self._raw(rows, device))
+        return self.plan.standardized(self.raw(rows, device))
 
-    def _raw(self, rows: Rows, device: torch.device) -> Tensor:
+    def raw(self, rows: Rows, device: torch.device) -> Tensor:
+        """(rows, C, H, W) from 0 to 1."""
         return torch.from_numpy(self.data.read.pixels.read(rows)).to(device, self.dtype) / 255
 
     def outputs(self, network: Callable[..., Any], rows: Rows, device: torch.device) -> Tensor:
@@ -219,7 +273,7 @@ class ImageTask(ExampleTask):
         if not self.augment:
             return super().training_loss(network, rows, device)
         generator = torch.Generator(device).manual_seed(int(torch.randint(1 << 62, ())))
-        images = self.augment(self._raw(rows, device), generator)
+        images = self.augment(self.raw(rows, device), generator)
         if not self.augment.mixup:
             return self.problem.loss(network(self.plan.standardized(images)), rows)
         targets = F.one_hot(torch.from_numpy(self.data.labels[rows]), self.problem.outputs).to(images)
@@ -250,8 +304,18 @@ class ImageTask(ExampleTask):
 
 def build(settings: Settings, plan: Plan) -> nn.Module:
     """The network that the settings describe."""
-    assert settings.network.network is not None
-    return network(settings.network.network, plan.shape, len(plan.classes), **settings.network.network_options)
+    of = settings.network
+    assert of.network is not None
+    if not reconstructs(settings):
+        return network(of.network, plan.shape, len(plan.classes), **of.network_options)
+    assert of.code_size is not None
+    return network(of.network, plan.shape, of.code_size, **{"output": "sigmoid", **of.network_options})
+
+
+def reconstructs(settings: Settings) -> bool:
+    """Whether the network gives back images, so that it needs no classes."""
+    entry = REGISTRY.get((settings.network.network or "").strip().lower())
+    return entry is not None and entry.reconstructs
 
 
 def title(settings: Settings) -> str:
@@ -291,6 +355,7 @@ class ImagePredictor:
 
     def __init__(self, network: nn.Module, plan: Plan):
         self.network, self.plan = network, plan
+        self.classes, self.target, self.reading = plan.classes, None, (plan.shape, plan.columns)
 
     @torch.no_grad()
     def predict(self, images: Sequence[str | Path | tuple[str, Pixels]]) -> list[dict[str, Any]]:
@@ -302,10 +367,7 @@ class ImagePredictor:
         Raises:
             DataError: an image can't be read.
         """
-        if isinstance(images, str | Path):
-            raise UsageError("predict() got one name; give a list of image files.")
-        pairs = [pair for one in images for pair in ([one] if isinstance(one, tuple) else self._read(one)[0])]
-        like = next(self.network.parameters())
+        pairs, like = self.pairs(images), next(self.network.parameters())
         answers = []
         for begin in range(0, len(pairs), EVALUATION_BATCH):
             names, pixels = zip(*pairs[begin : begin + EVALUATION_BATCH], strict=True)
@@ -314,6 +376,12 @@ class ImagePredictor:
             found = class_probabilities(self.plan.classes, shares)
             answers += [{"name": name, **answer} for name, answer in zip(names, found, strict=True)]
         return answers
+
+    def pairs(self, images: Sequence[str | Path | tuple[str, Pixels]]) -> list[tuple[str, Pixels]]:
+        """Names and pixels of images; files are read."""
+        if isinstance(images, str | Path):
+            raise UsageError("predict() got one name; give a list of image files.")
+        return [pair for one in images for pair in ([one] if isinstance(one, tuple) else self._read(one)[0])]
 
     def read(
         self, path: str, encoding: str, *, text_column: str | None = None, label_column: str | None = None
@@ -349,30 +417,3 @@ class ImagePredictor:
         """How many are right, and which classes the network does not know."""
         pairs = [(answer["label"], label) for answer, label in zip(answers, truth, strict=True)]
         return judged(pairs, self.plan.classes, " images", "labels")
-
-
-IMAGES = Kind(
-    name="images",
-    about="images",
-    recognizes=looks_like_images,
-    read=ImageData.load,
-    task=ImageTask,
-    network=lambda stored, settings, cell: build(settings, Plan.of(stored)),
-    user=lambda stored, settings, network: ImagePredictor(network, Plan.of(stored)),
-    verb="predict",
-    recurrent=False,
-    defaults={"network": "convnet", "batch": 64, "learning_rate": 2e-3},
-    epochs=8,
-    without=(
-        "level",
-        "vocabulary_size",
-        "min_count",
-        "words",
-        "target",
-        "window",
-        "backward",
-        "dropout",
-        *RECURRENT,
-    ),
-    shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
-)

@@ -49,7 +49,7 @@ UPDATES = 1000
 RECURRENT = ("cell", "cell_options", "hidden_size", "layers", "directions", "embedding_size", "vectors", "skip")
 """Settings of networks that are made of a cell."""
 
-LAYERED = ("network", "network_options", "init")
+LAYERED = ("network", "network_options", "code_size", "init")
 """Settings of networks that are made of layers."""
 
 Sources = Sequence[str | Path]
@@ -138,6 +138,8 @@ class Kind:
         task: the problem that they pose.
         network: a network with the sizes of a stored run.
         user: what a trained network is used through; it has the method `verb`.
+        example: what such a network takes, for `carousel.nn.summary`: the shape of one example, or arguments without
+            content; of sequences one step.
         verb: what such a network can do: "sample", "predict".
         defaults: values of the settings that nothing was said about.
         epochs: passes over the data after which training ends, if nothing was said of its time.
@@ -155,6 +157,7 @@ class Kind:
     task: Callable[[Any, Settings, Any], Any]
     network: Callable[[Stored, Settings, Any], nn.Module]
     user: Callable[[Stored, Settings, nn.Module], Any]
+    example: Callable[[Stored, Settings], tuple[int, ...] | tuple[torch.Tensor, ...]]
     verb: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None

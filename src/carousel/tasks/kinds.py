@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import UsageError
 from ..settings import Settings, group
 from .forecast import SERIES
-from .images import IMAGES
+from .image_kind import IMAGES
 from .kind import Kind, Sources
 from .labelled import LABELLED
 from .language_model import TEXT

@@ -295,6 +295,7 @@ _RECURRENT = Kind(
         settings, cell, stored_vocabulary(stored).size, len(document(stored, "labels.json"))
     ),
     user=_classifier,
+    example=lambda stored, settings: (torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
     verb="predict",
     defaults={
         "network": "recurrent",
@@ -308,7 +309,7 @@ _RECURRENT = Kind(
         "learning_rate": 2e-3,
     },
     epochs=12,
-    without=("window", "backward", "target", "time_column", "group_column", "init"),
+    without=("window", "backward", "target", "time_column", "group_column", "code_size", "init"),
     shows=lambda user, stored: answer_lines((stored("evaluation.json") or {}).get("panels", [])),
     unused=("network_options",),
 )

@@ -269,6 +269,7 @@ TEXT = Kind(
     task=LanguageModelTask,
     network=lambda stored, settings, cell: build_network(settings.network, cell, stored_tokenizer(stored).size),
     user=_sampler,
+    example=lambda stored, settings: (torch.zeros(1, 1, dtype=torch.int64),),
     verb="sample",
     defaults={
         "level": "char",
@@ -284,6 +285,7 @@ TEXT = Kind(
     },
     without=(
         "split_column",
+        "split_seed",
         "fold",
         "label_column",
         "target",

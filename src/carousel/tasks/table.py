@@ -23,7 +23,7 @@ from ..settings import Settings, option
 from ..training.task import Shown
 from .classify import Classify, answer_lines, balance, class_probabilities
 from .examples import EVALUATION_BATCH, ExampleTask, Rows, divided
-from .images import title
+from .images import reconstructs, title
 from .kind import RECURRENT, FromFiles, Kind, Sources, Stored, document
 from .regress import METRICS, Regress, errors, told_lines
 from .repairs import COMMON, Repair
@@ -183,6 +183,11 @@ def build(settings: Settings, encoding: Encoding) -> TableNetwork:
     """The network that the settings describe."""
     of = settings.network
     assert of.network is not None
+    if reconstructs(settings):
+        raise UsageError(
+            f"--network {of.network} gives back its input and is for images; for the target of a table take mlp, or a "
+            "line of layers."
+        )
     outputs = len(encoding.classes) if encoding.problem == "classify" else 1
     return TableNetwork(len(encoding.names), encoding.slots, of.network, outputs, of.network_options)
 
@@ -199,6 +204,8 @@ class TablePredictor:
 
     def __init__(self, network: nn.Module, encoding: Encoding):
         self.network, self.encoding, self.notes = network, encoding, []
+        self.classes = encoding.classes if encoding.problem == "classify" else None
+        self.target, self.reading = encoding.target, encoding.columns
 
     @torch.no_grad()
     def predict(self, rows: pl.DataFrame | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -281,6 +288,11 @@ def _shows(user: Any, stored: Stored) -> tuple[str, str] | None:
     return answer_lines(panels) if user.encoding.problem == "classify" else told_lines(panels)
 
 
+def _example(stored: Stored, settings: Settings) -> tuple[Tensor, Tensor]:
+    encoding = _encoding(stored)
+    return torch.zeros(1, len(encoding.names)), torch.zeros(1, len(encoding.slots), dtype=torch.int64)
+
+
 def _encoding(stored: Stored) -> Encoding:
     return Encoding.from_dict(document(stored, "table.json"))
 
@@ -293,6 +305,7 @@ TABLE = Kind(
     task=TableTask,
     network=lambda stored, settings, cell: build(settings, _encoding(stored)),
     user=lambda stored, settings, network: TablePredictor(network, _encoding(stored)),
+    example=_example,
     verb="predict",
     recurrent=False,
     defaults={
@@ -310,6 +323,7 @@ TABLE = Kind(
         "window",
         "backward",
         "dropout",
+        "code_size",
         *RECURRENT,
     ),
     shows=_shows,

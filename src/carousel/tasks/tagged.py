@@ -329,6 +329,12 @@ def _network(stored: Stored, settings: Settings, cell: CellSource) -> SequenceTa
     return build(settings, cell, words.size, characters.size, len(document(stored, "labels.json")))
 
 
+def _example(stored: Stored, settings: Settings) -> tuple[Tensor, ...]:
+    one, none = torch.ones(1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)
+    spelled = torch.tensor([[1], [0]])  # a word of one character
+    return (none, one, spelled, none) if settings.tagged.spelling_size else (none, one)
+
+
 def _stored(stored: Stored) -> tuple[Vocabulary, Vocabulary]:
     found = document(stored, "vocabulary.json")
     return Vocabulary.from_dict(found["words"]), Vocabulary.from_dict(found["characters"])
@@ -362,6 +368,7 @@ TAGGED = Kind(
     task=TaggedTask,
     network=_network,
     user=_tagger,
+    example=_example,
     verb="predict",
     defaults={
         "min_count": 2,

@@ -40,6 +40,8 @@ class Entry:
     fixed: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
     """One of `INITIALIZATIONS`; None for PyTorch's own."""
+    reconstructs: bool = False
+    """Whether it gives back an image, through a code of so many numbers as it is asked for."""
 
 
 REGISTRY: dict[str, Entry] = {
@@ -75,8 +77,12 @@ REGISTRY: dict[str, Entry] = {
         for depth in (18, 34, 50, 101, 152)
     },
     "sentence-cnn": Entry(sentence_cnn, "windows of words, the largest of each map (Kim 2014)"),
-    "autoencoder": Entry(autoencoder, "dense, through a code of so many numbers as there are outputs"),
-    "autoencoder-conv": Entry(autoencoder_conv, "convolutional; the outputs are the code", start="he"),
+    "autoencoder": Entry(
+        autoencoder, "dense, through a code of so many numbers as there are outputs", start="he", reconstructs=True
+    ),
+    "autoencoder-conv": Entry(
+        autoencoder_conv, "convolutional; the outputs are the code", start="he", reconstructs=True
+    ),
     "autoencoder-sequence": Entry(autoencoder_sequence, "recurrent; the outputs are the code"),
 }
 
