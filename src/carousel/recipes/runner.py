@@ -15,9 +15,10 @@ from typing import Any
 from carousel.errors import UsageError
 from carousel.runs import RunFolder, environment
 
+from . import recipe as _recipe
 from .recipe import Recipe
 
-__all__ = ["claims_in_markdown", "folder_of", "names", "run", "stored", "title", "unmet"]
+__all__ = ["claims_in_markdown", "code_digest", "folder_of", "names", "run", "stored", "title", "unmet"]
 
 HOME = Path(__file__).parent
 BEGIN, END = "<!-- result -->", "<!-- end of result -->"
@@ -53,6 +54,11 @@ def stored(name: str) -> dict[str, Any] | None:
     return RunFolder(folder_of(name)).read_json("result.json")
 
 
+def code_digest(name: str) -> str:
+    """SHA-256 of a recipe's Python files, as `code` in the result of a run has it."""
+    return _recipe.code_digest(folder_of(name))
+
+
 def unmet(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The claims of a result that are not met."""
     return [claim for claim in result["claims"] if not claim["met"]]
@@ -76,7 +82,8 @@ def run(
         store: copy the result, its figures and texts into the recipe's own folder, and write its page's table anew.
 
     Returns:
-        What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`.
+        What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`,
+        `machine` (its processor) and `code` (`code_digest` when it began).
 
     Raises:
         UsageError: there is no such recipe, its data are missing, or a smoke run is to be stored.
@@ -102,6 +109,8 @@ def run(
         "seconds": round(recipe.seconds, 2),
         **{key: about[key] for key in ("threads", "versions", "date")},
         "smoke": smoke,
+        "machine": about["processor"],
+        "code": recipe.code,
     }
     RunFolder(recipe.out).write_json("result.json", result)
     recipe.finish()
