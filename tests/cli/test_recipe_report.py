@@ -45,6 +45,10 @@ def test_own_results_take_the_place_of_the_stored_ones(run: Callable[..., tuple[
     page = (tmp_path / "out/mnist.html").read_text(encoding="utf-8")
     assert "1 of 1 claim met · your own run · smoke run" in page
     assert '<img src="mnist/errors.svg" width="96" height="48" alt=' in page
+    (own / "result.json").write_text(json.dumps(RESULT | {"name": "hello"}))
+    code, error = run("recipe", "report", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
+    assert code == 2
+    assert error == f"carousel: {own}/result.json is no result of mnist; `carousel recipe run mnist` writes one."
     (own / "result.json").write_text("{")
     code, error = run("recipe", "report", "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
     assert code == 1

@@ -268,7 +268,7 @@ def test_a_page_says_what_the_readme_and_the_result_say(page: Callable[..., Page
 
 def test_a_bare_word_is_no_description(page: Callable[..., Page]) -> None:
     alt = page(readme="# one: a title\n\n![line](line.svg)\n").all("img")[0]["alt"] or ""
-    assert alt == "Line: the picture of a title. What was measured is in the table of this page."
+    assert alt == "Line, the picture of “a title”. What was measured is in the table of this page."
 
 
 def test_a_recipe_without_a_result_is_shown_with_its_command(page: Callable[..., Page], tmp_path: Path) -> None:

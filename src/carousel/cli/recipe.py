@@ -118,7 +118,6 @@ def _entry(name: str, own: Path | None) -> Entry:
     """A recipe as the gallery shows it."""
     from .. import recipes
     from ..report.gallery import Entry
-    from ..runs import RunFolder
 
     folder = recipes.folder_of(name)
     wrote = own or folder
@@ -127,7 +126,7 @@ def _entry(name: str, own: Path | None) -> Entry:
         name=name,
         title=recipes.title(name),
         readme=(folder / "README.md").read_text(encoding="utf-8"),
-        result=RunFolder(wrote).read_json("result.json"),
+        result=recipes.stored(name, own),
         wrote=wrote,
         code={file.name: file.read_text(encoding="utf-8") for file in code},
         digest=recipes.code_digest(name),

@@ -21,6 +21,8 @@ from .recipe import Recipe
 __all__ = ["claims_in_markdown", "code_digest", "folder_of", "names", "run", "stored", "title", "unmet"]
 
 HOME = Path(__file__).parent
+RESULT = {"name", "claims", "seconds", "threads", "versions", "date", "smoke"}
+"""What every result has."""
 BEGIN, END = "<!-- result -->", "<!-- end of result -->"
 
 
@@ -49,9 +51,17 @@ def title(name: str) -> str:
     return heading.removeprefix(f"{name}: ")
 
 
-def stored(name: str) -> dict[str, Any] | None:
-    """The result of the full run that is stored with a recipe, or None."""
-    return RunFolder(folder_of(name)).read_json("result.json")
+def stored(name: str, out: Path | None = None) -> dict[str, Any] | None:
+    """The result of the full run that is stored with a recipe, or that of the run in `out`; None if there is none.
+
+    Raises:
+        UsageError: what is there is no result of this recipe.
+    """
+    folder = folder_of(name) if out is None else out
+    result = RunFolder(folder).read_json("result.json")
+    if result is not None and (not isinstance(result, dict) or result.get("name") != name or not RESULT <= set(result)):
+        raise UsageError(f"{folder / 'result.json'} is no result of {name}; `carousel recipe run {name}` writes one.")
+    return result
 
 
 def code_digest(name: str) -> str:

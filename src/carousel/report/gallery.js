@@ -23,6 +23,7 @@ function search() {
   }
   for (const topic of document.querySelectorAll(".topic")) {
     topic.hidden = !topic.querySelector("[data-name]:not([hidden])");
+    document.querySelector(`nav a[href="#${topic.id}"]`).hidden = topic.hidden;
   }
   status.textContent = words.length ? `${number} of ${cards.length} recipes` : "";
 }

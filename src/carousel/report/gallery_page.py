@@ -121,8 +121,7 @@ def page_of(entry: Entry, topic: Topic, *, before: Entry | None = None, after: E
     for heading, text in (("Make it yourself", make), *(("Sources", source) for source in sources)):
         body = "".join(part.body for part in parts_of(text, pictures=pictures, anchors=texts))
         sections.append(Part(heading, body))
-    sections += [Part("What the run wrote", _files(texts))] if texts else []
-    sections += [Part("The program", _files(entry.code))] if entry.code else []
+    sections += [Part("What the run wrote", _files(texts)), Part("The program", _files(entry.code))]
     sections[0] = sections[0]._replace(title="The idea")
     named = [(_slug(part.title), part) for part in sections if part.body]
     links = "".join(f'<a href="#{anchor}">{part.title}</a>' for anchor, part in named)
@@ -175,7 +174,7 @@ def _measured(entry: Entry) -> str:
     note = ""
     if entry.result.get("smoke"):
         note = '<p class="message stopped">A smoke run: it shows that everything works, and measures nothing.</p>'
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("what", "expected", "measured", "met", "expected by"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("what", "expected", "measured", "met", "source"))
     rows = "\n".join(map(_row, entry.claims))
     return (
         f'{note}\n<div class="card"><table class="claims"><thead><tr>{head}</tr></thead>'
@@ -190,7 +189,7 @@ def _row(claim: Mapping[str, Any]) -> str:
         ("expected", _value(claim["expected"], digits)),
         ("measured", _value(claim["measured"], digits)),
         ("met", f"{_sign(claim['met'])} {'yes' if claim['met'] else '<strong>no</strong>'}"),
-        ("expected by", shown(claim["source"])),
+        ("source", shown(claim["source"])),
     ]
     body = "".join(f'<td data-label="{label}"><span>{value}</span></td>' for label, value in cells)
     return f'<tr><th scope="row">{shown(claim["what"])}</th>{body}</tr>'
@@ -238,7 +237,7 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("Time", f"{time}{spent} on {plural(result['threads'], 'thread')}"),
         ("Machine", shown(result.get("machine") or "not recorded")),
         ("Date", shown(result["date"][:10])),
-        ("With", shown(", ".join(f"{name} {version}" for name, version in versions.items()))),
+        ("Versions", shown(", ".join(f"{name} {version}" for name, version in versions.items()))),
         ("Code", f"{about} (SHA-256 of its Python files)"),
     ]
 
@@ -250,7 +249,7 @@ def _described(entry: Entry, alt: str) -> str:
     """A picture's alternative text; one that is a bare word is put into a sentence."""
     if len(alt.split()) > 3:
         return alt
-    return f"{alt[:1].upper()}{alt[1:]}: the picture of {entry.title}. What was measured is in the table of this page."
+    return f"{alt[:1].upper()}{alt[1:]}, the picture of “{entry.title}”. What was measured is in the table of this page."
 
 
 def size_of(path: Path) -> str:
