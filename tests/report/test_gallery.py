@@ -325,6 +325,7 @@ def test_markdown_keeps_an_address_in_a_link_and_a_fence() -> None:
     assert html.count("<a ") == 2
     assert "x &lt; y" in html
     assert "&lt;script&gt;" in html
+    assert parts_of("```math\nx^2\n```", pictures={})[0].body.count("<msup>") == 1
     assert words_of("# a *b*\n\n    c = d\n\n`e`\nf").split() == ["a", "b", "c", "=", "d", "e", "f"]
 
 

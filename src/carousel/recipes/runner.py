@@ -59,7 +59,8 @@ def stored(name: str, out: Path | None = None) -> dict[str, Any] | None:
     """
     folder = folder_of(name) if out is None else out
     result = RunFolder(folder).read_json("result.json")
-    if result is not None and (not isinstance(result, dict) or result.get("name") != name or not RESULT <= set(result)):
+    known = isinstance(result, dict) and set(result) >= RESULT and result["name"] == name
+    if result is not None and not known:
         raise UsageError(f"{folder / 'result.json'} is no result of {name}; `carousel recipe run {name}` writes one.")
     return result
 

@@ -115,24 +115,31 @@ def _belonging(out: Path) -> set[str]:
     """The files of the gallery that is in `out` already; an error if there is anything else."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and the gallery needs a folder; give another one as --out DIR.")
+    found = set()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        found = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - {LIST}
-        listed = json.loads((out / LIST).read_text(encoding="utf-8")) if (out / LIST).exists() else []
+        known = {LIST, *_listed(out)}
+        for path in out.rglob("*"):
+            name = path.relative_to(out).as_posix()
+            if not path.is_dir() and name.removesuffix(".part") not in known:
+                raise UsageError(
+                    f"{out} holds {name}, which is no part of a gallery; give a new folder, or that of a gallery, as "
+                    "--out DIR."
+                )
+            found |= set() if path.is_dir() else {name}
     except OSError as error:
         raise UsageError(
             f"The folder {out} can't be used ({error.strerror}); give another one as --out DIR."
         ) from error
-    except ValueError:
-        listed = []
-    known = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
-    foreign = sorted(name for name in found - known if name.removesuffix(".part") not in known)
-    if foreign:
-        raise UsageError(
-            f"{out} holds {foreign[0]}, which is no part of a gallery; give a new folder, or that of a gallery, "
-            "as --out DIR."
-        )
-    return found
+    return found - {LIST}
+
+
+def _listed(out: Path) -> list[str]:
+    try:
+        listed = json.loads((out / LIST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return [str(name) for name in listed] if isinstance(listed, list) else []
 
 
 def _write_list(out: Path, names: Iterable[str]) -> None:

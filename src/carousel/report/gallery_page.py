@@ -249,7 +249,8 @@ def _described(entry: Entry, alt: str) -> str:
     """A picture's alternative text; one that is a bare word is put into a sentence."""
     if len(alt.split()) > 3:
         return alt
-    return f"{alt[:1].upper()}{alt[1:]}, the picture of “{entry.title}”. What was measured is in the table of this page."
+    start = alt[:1].upper() + alt[1:]
+    return f"{start}, the picture of “{entry.title}”. What was measured is in the table of this page."
 
 
 def size_of(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Markdown as the recipes write it, by markdown-it, as parts of a page of the gallery.
 
-What is more than CommonMark: tables, paragraphs in `$$` (LaTeX, as MathML), pictures that stand alone, bare addresses,
-and the line that runs a recipe.
+What is more than CommonMark: tables, LaTeX as MathML (paragraphs in `$$`, blocks of `math`), pictures that stand alone,
+bare addresses, and the line that runs a recipe.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ class Picture(NamedTuple):
 class _Renderer(RendererHTML):
     """HTML of tokens. `env` has `pictures` (by name), `describe` and `anchors`."""
 
-    def code_block(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
-        """Commands are set apart; equations and programs keep their columns."""
-        lines = tokens[place].content.rstrip().splitlines()
+    def code_block(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        """Commands are set apart; equations and programs keep their columns, and what is marked as math is LaTeX."""
+        if tokens[idx].info == "math":
+            return _equation(tokens[idx].content)
+        lines = tokens[idx].content.rstrip().splitlines()
         if not all(line.startswith("carousel ") for line in lines):
-            return f'<pre class="block" tabindex="0">\n{shown(tokens[place].content.rstrip())}</pre>\n'
+            return f'<pre class="block" tabindex="0">\n{shown(tokens[idx].content.rstrip())}</pre>\n'
         rows = []
         for line in lines:
             command, _, about = line.partition(" #")
@@ -53,36 +55,36 @@ class _Renderer(RendererHTML):
 
     fence = code_block
 
-    def code_inline(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
+    def code_inline(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """The name of a file that is shown on the page leads there."""
-        name = tokens[place].content
+        name = tokens[idx].content
         code = f"<code>{shown(name)}</code>"
         return f'<a href="#{shown(name)}">{code}</a>' if name in env["anchors"] else code
 
-    def image(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
+    def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """A picture that leads to itself in full size; of one that was not drawn yet its name."""
-        token = tokens[place]
+        token = tokens[idx]
         alt, picture = env["describe"](" ".join(token.content.split())), env["pictures"].get(token.attrs["src"])
         if picture is None:
             return f'<span class="missing">The run draws {shown(token.attrs["src"])} here.</span>'
         address = shown(picture.address)
         return f'<a href="{address}"><img src="{address}"{picture.size} alt="{shown(alt)}"></a>'
 
-    def text(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
+    def text(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """Text; addresses are links, where they are not in one."""
-        words = tokens[place].content
-        if place and tokens[place - 1].type == "link_open":
+        words = tokens[idx].content
+        if idx and tokens[idx - 1].type == "link_open":
             return shown(words, len(words))
         return "".join(
             f'<a href="{shown(piece)}">{shown(piece)}</a>' if ADDRESS.fullmatch(piece) else shown(piece, len(piece))
             for piece in re.split(f"({ADDRESS.pattern})", words)
         )
 
-    def table_open(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
+    def table_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """A table scrolls by itself."""
         return '<div class="card scroll"><table class="wide">'
 
-    def table_close(self, tokens: Sequence[Token], place: int, options: Any, env: dict[str, Any]) -> str:
+    def table_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """Its end."""
         return "</table></div>\n"
 
@@ -130,10 +132,15 @@ def _alone(parser: MarkdownIt, inline: Token, env: dict[str, Any]) -> str:
     """A paragraph that is one equation or one picture, as HTML; nothing of any other."""
     equation = re.fullmatch(r"\$\$(.+)\$\$", inline.content.strip(), re.DOTALL)
     if equation:
-        return f'<div class="block equation">{convert(equation[1].strip(), display="block")}</div>\n'
+        return _equation(equation[1])
     if [child.type for child in inline.children or []] == ["image"]:
         return f'<figure class="picture">{parser.renderer.render([inline], parser.options, env)}</figure>\n'
     return ""
+
+
+def _equation(latex: str) -> str:
+    """LaTeX as MathML, which browsers set without any script."""
+    return f'<div class="block equation">{convert(latex.strip(), display="block")}</div>\n'
 
 
 def first_image(text: str, names: Container[str]) -> str | None:
