@@ -343,6 +343,10 @@ def test_a_gallery_is_replaced_and_nothing_else_is_touched(one: Entry, tmp_path:
     write_gallery([Topic("Topic", "About.", [one])], out)
     names = ["gallery.json", "index.html", "one", "one.html", "one/line.svg"]
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*")) == names
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/gallery.json").write_text('{"mine": 1}')
+    with pytest.raises(UsageError, match=r"holds gallery\.json, which is no part"):
+        write_gallery([Topic("Topic", "About.", [one])], tmp_path / "other")
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"holds notes\.txt, which is no part of a gallery"):
         write_gallery([Topic("Topic", "About.", [one])], out)

@@ -118,7 +118,7 @@ def _belonging(out: Path) -> set[str]:
     found = set()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        known = {LIST, *_listed(out)}
+        known = {f"{LIST}.part", *_listed(out)}
         for path in out.rglob("*"):
             name = path.relative_to(out).as_posix()
             if not path.is_dir() and name.removesuffix(".part") not in known:
@@ -134,12 +134,13 @@ def _belonging(out: Path) -> set[str]:
     return found - {LIST}
 
 
-def _listed(out: Path) -> list[str]:
+def _listed(out: Path) -> set[str]:
+    """The files that a gallery's list names, and the list itself; nothing where it is some other file."""
     try:
         listed = json.loads((out / LIST).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return []
-    return [str(name) for name in listed] if isinstance(listed, list) else []
+        return set()
+    return {LIST, *map(str, listed)} if isinstance(listed, list) and "index.html" in listed else set()
 
 
 def _write_list(out: Path, names: Iterable[str]) -> None:
