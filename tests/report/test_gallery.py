@@ -228,6 +228,14 @@ def test_every_recipe_has_one_topic() -> None:
     assert sorted(name for topic in recipes.topics() for name in topic.recipes) == recipes.names()
 
 
+def test_a_recipe_without_a_topic_is_listed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("hello", "new", "perceptron"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.py").touch()
+    monkeypatch.setattr("carousel.recipes.runner.HOME", tmp_path)
+    assert [topic.recipes for topic in recipes.topics()] == [("perceptron",), ("hello",), ("new",)]
+
+
 def test_the_same_results_give_the_same_bytes(stored: Path, tmp_path: Path) -> None:
     assert main(["recipe", "report", "--out", str(tmp_path)]) == 0
     ours = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
