@@ -145,7 +145,7 @@ def circuit(function: Callable[..., Any], *inputs: Any, gradient: Tensor | None 
     leaves = {id(tensor): (name, tensor, False) for tensor, name in zip(given, names, strict=True)}
     if isinstance(function, nn.Module):
         leaves |= {id(p): (name, p, True) for name, p in function.named_parameters()}
-    own = not getattr(function, "__module__", "").startswith("torch.")  # names in PyTorch's own code say nothing
+    own = not (getattr(function, "__module__", None) or "").startswith("torch.")  # names in PyTorch's own code say nothing
     trace = _Trace(leaves, getattr(getattr(forward, "__func__", forward), "__code__", None) if own else None)
     with torch.enable_grad(), trace:
         made = function(*given)
