@@ -21,6 +21,8 @@ _HOMES = {
     "cross_validate": "cross_validation",
     "ensemble": "ensembles",
     "find_rate": "tuning",
+    "inspect": None,
+    "inspect_run": "inspection",
     "load": "api",
     "nn": None,
     "recipes": None,
@@ -41,6 +43,8 @@ __all__ = [
     "cross_validate",
     "ensemble",
     "find_rate",
+    "inspect",
+    "inspect_run",
     "load",
     "nn",
     "recipes",
@@ -52,13 +56,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import cells, classical, nn, recipes
+    from . import cells, classical, inspect, nn, recipes
     from .api import Run, load, resume, train
     from .cells.base import Cell
     from .cells.weights import weight
     from .cross_validation import cross_validate
     from .ensembles import ensemble
     from .errors import CarouselError
+    from .inspection import inspect_run
     from .training.tbptt import TruncatedBPTT
     from .tuning import find_rate, tune
     from .vectors import word_vectors

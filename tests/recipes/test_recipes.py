@@ -153,7 +153,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def check_result(result: dict, name: str, *, smoke: bool) -> None:
-    assert list(result) == ["name", "claims", "seconds", "threads", "versions", "date", "smoke"]
+    recorded = ["machine", "code"] if smoke or "code" in result else []  # older full runs have neither
+    assert list(result) == ["name", "claims", "seconds", "threads", "versions", "date", "smoke", *recorded]
+    if recorded:
+        assert result["machine"]
+        assert len(bytes.fromhex(result["code"])) == 32
     assert (result["name"], result["smoke"]) == (name, smoke)
     assert result["seconds"] > 0
     assert result["threads"] >= 1
@@ -324,6 +328,7 @@ def test_list_and_help_answer_without_torch() -> None:
         *recipes.names(),
         "recipe list",
         "recipe run",
+        "recipe report",
         "--data-dir",
         "--store",
         "four characters that need",
@@ -428,6 +433,7 @@ def test_store_copies_the_result_and_writes_the_table(own: Path, tmp_path: Path)
     result = recipes.run("own", out=tmp_path / "out", store=True)
     assert {p.name for p in own.glob("*.*")} - before == {"result.json", "line.svg", "sample.txt"}
     assert recipes.stored("own") == result
+    assert result["code"] == recipes.code_digest("own")
     page = (own / "README.md").read_text()
     assert "| a\\|b | < 1 | 0.25 | yes | a \\d derivation |" in page
     assert "old" not in page

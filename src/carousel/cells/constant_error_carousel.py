@@ -55,6 +55,9 @@ class ConstantErrorCarousel(Cell):
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         (c,) = state
         if self.forget:
-            c = torch.sigmoid(F.linear(x, self.wf, self.bf)) * c
-        c = c + torch.sigmoid(F.linear(x, self.wi, self.bi)) * torch.tanh(F.linear(x, self.wg, self.bg))
-        return torch.sigmoid(F.linear(x, self.wo, self.bo)) * c, (c,)
+            f = torch.sigmoid(F.linear(x, self.wf, self.bf))
+            c = f * c
+        i = torch.sigmoid(F.linear(x, self.wi, self.bi))
+        c = c + i * torch.tanh(F.linear(x, self.wg, self.bg))
+        o = torch.sigmoid(F.linear(x, self.wo, self.bo))
+        return o * c, (c,)

@@ -59,12 +59,14 @@ class GRU(TorchWeights):
         xr, xz, xn = F.linear(x, self.weight_ih, self.bias_ih).chunk(3, dim=-1)
         if self.reset == "after":
             hr, hz, hn = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, dim=-1)
-            n = torch.tanh(xn + torch.sigmoid(xr + hr) * hn)
+            r = torch.sigmoid(xr + hr)
+            n = torch.tanh(xn + r * hn)
         else:
             two = 2 * self.hidden_size
             b_gates, b_new = (None, None) if self.bias_hh is None else (self.bias_hh[:two], self.bias_hh[two:])
             hr, hz = F.linear(h, self.weight_hh[:two], b_gates).chunk(2, dim=-1)
-            n = torch.tanh(xn + F.linear(torch.sigmoid(xr + hr) * h, self.weight_hh[two:], b_new))
+            r = torch.sigmoid(xr + hr)
+            n = torch.tanh(xn + F.linear(r * h, self.weight_hh[two:], b_new))
         z = torch.sigmoid(xz + hz)
         h = (1 - z) * n + z * h
         return h, (h,)

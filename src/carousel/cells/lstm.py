@@ -111,11 +111,13 @@ class LSTM(TorchWeights):
             f = f + self.weight_cf * c
         f = torch.sigmoid(f)
         i = 1 - f if i is None else torch.sigmoid(i)
-        c = f * c + i * torch.tanh(g)
+        g = torch.tanh(g)
+        c = f * c + i * g
         if self.peephole:
             o = o + self.weight_co * c
         seen = F.layer_norm(c, (self.hidden_size,), self.gain_c, self.shift_c) if self.layer_norm else c
-        h = torch.sigmoid(o) * torch.tanh(seen)
+        o = torch.sigmoid(o)
+        h = o * torch.tanh(seen)
         if self.weight_hr is not None:
             h = F.linear(h, self.weight_hr)
         return h, (h, c)

@@ -29,6 +29,7 @@ VERBS = {
     "rate": "suggest a learning rate for your data, by a range test",
     "tune": "find settings for your data by trials on the dev part",
     "report": "write a run's page anew",
+    "inspect": "look inside a network: what its units track, gates, memory, gradients; or draw a circuit",
     "explain": "show what the compiler makes of a cell, stage by stage",
     "doctor": "run your own training script, and say what is wrong with it",
     "bench": "time a cell on this machine, beside PyTorch's LSTM and other peers",

@@ -12,6 +12,21 @@ Example:
 """
 
 from .recipe import Recipe, interval
-from .runner import claims_in_markdown, folder_of, names, run, stored, title, unmet
+from .runner import claims_in_markdown, code_digest, folder_of, names, run, stored, title, unmet
+from .topics import TOPICS, Topic, topics
 
-__all__ = ["Recipe", "claims_in_markdown", "folder_of", "interval", "names", "run", "stored", "title", "unmet"]
+__all__ = [
+    "TOPICS",
+    "Recipe",
+    "Topic",
+    "claims_in_markdown",
+    "code_digest",
+    "folder_of",
+    "interval",
+    "names",
+    "run",
+    "stored",
+    "title",
+    "topics",
+    "unmet",
+]

@@ -69,7 +69,7 @@ class Recipe:
         self.claims: list[dict[str, Any]] = []
         self.kept: list[str] = []
         self._data_dir = data_dir
-        self._digests = {"run": _digest([p for p in source.rglob("*.py") if "__pycache__" not in p.parts])}
+        self._digests = {"run": code_digest(source)}
         self._since = time.perf_counter()
         if data_dir is not None and not data_dir.is_dir():
             raise UsageError(f"There is no folder {data_dir}; give the folder with the data sets as --data-dir DIR.")
@@ -81,6 +81,11 @@ class Recipe:
             ) from None
 
     # -- what goes in -------------------------------------------------------------------------------------------------
+
+    @property
+    def code(self) -> str:
+        """The digest of the recipe's Python files when it began."""
+        return self._digests["run"]
 
     def has_data(self, path: str) -> bool:
         """Whether `path`, such as "text/tinyshakespeare.txt", is there below the data folder."""
@@ -209,6 +214,11 @@ class Recipe:
     def finish(self) -> None:
         """Remove what lies in `state`."""
         shutil.rmtree(self.state(""), ignore_errors=True)
+
+
+def code_digest(folder: Path) -> str:
+    """SHA-256 of a recipe's own Python files, without their names."""
+    return _digest([path for path in folder.rglob("*.py") if "__pycache__" not in path.parts])
 
 
 def _digest(files: list[Path]) -> str:

@@ -15,11 +15,14 @@ from typing import Any
 from carousel.errors import UsageError
 from carousel.runs import RunFolder, environment
 
+from . import recipe as _recipe
 from .recipe import Recipe
 
-__all__ = ["claims_in_markdown", "folder_of", "names", "run", "stored", "title", "unmet"]
+__all__ = ["claims_in_markdown", "code_digest", "folder_of", "names", "run", "stored", "title", "unmet"]
 
 HOME = Path(__file__).parent
+RESULT = {"name", "claims", "seconds", "threads", "versions", "date", "smoke"}
+"""What every result has."""
 BEGIN, END = "<!-- result -->", "<!-- end of result -->"
 
 
@@ -48,9 +51,23 @@ def title(name: str) -> str:
     return heading.removeprefix(f"{name}: ")
 
 
-def stored(name: str) -> dict[str, Any] | None:
-    """The result of the full run that is stored with a recipe, or None."""
-    return RunFolder(folder_of(name)).read_json("result.json")
+def stored(name: str, out: Path | None = None) -> dict[str, Any] | None:
+    """The result of the full run that is stored with a recipe, or that of the run in `out`; None if there is none.
+
+    Raises:
+        UsageError: what is there is no result of this recipe.
+    """
+    folder = folder_of(name) if out is None else out
+    result = RunFolder(folder).read_json("result.json")
+    known = isinstance(result, dict) and set(result) >= RESULT and result["name"] == name
+    if result is not None and not known:
+        raise UsageError(f"{folder / 'result.json'} is no result of {name}; `carousel recipe run {name}` writes one.")
+    return result
+
+
+def code_digest(name: str) -> str:
+    """SHA-256 of a recipe's Python files, as `code` in the result of a run has it."""
+    return _recipe.code_digest(folder_of(name))
 
 
 def unmet(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -76,7 +93,8 @@ def run(
         store: copy the result, its figures and texts into the recipe's own folder, and write its page's table anew.
 
     Returns:
-        What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`.
+        What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`,
+        `machine` (its processor) and `code` (`code_digest` when it began).
 
     Raises:
         UsageError: there is no such recipe, its data are missing, or a smoke run is to be stored.
@@ -102,6 +120,8 @@ def run(
         "seconds": round(recipe.seconds, 2),
         **{key: about[key] for key in ("threads", "versions", "date")},
         "smoke": smoke,
+        "machine": about["processor"],
+        "code": recipe.code,
     }
     RunFolder(recipe.out).write_json("result.json", result)
     recipe.finish()

@@ -82,15 +82,15 @@ def figure(chart: Chart) -> str:
     return f"<figure{kind}>{caption}\n{chart.svg}{chart.narrow or ''}</figure>\n"
 
 
-def write_whole(page: str, path: Path) -> None:
-    """Write the page to `path`, whole or not at all.
+def write_whole(page: str | bytes, path: Path) -> None:
+    """Write a page, or another file of a report, to `path`, whole or not at all.
 
     Raises:
         RunFolderError: the file cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_bytes(page.encode())
+        part.write_bytes(page if isinstance(page, bytes) else page.encode())
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""`carousel inspect RUN`, and `carousel inspect "(x + y) * z" x=-2 y=5 z=-4`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import UsageError
+from .outputs import check_outputs, write_json
+from .parse import parse
+
+__all__ = ["run"]
+
+
+def run(arguments: list[str]) -> None:
+    """Parse and look."""
+    parse("inspect", _inspect, arguments)
+
+
+def _inspect(
+    what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FORMULA")],
+    values: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME=NUMBER …]")] = (),
+    /,
+    cell: str | None = None,
+    text: str | None = None,
+    tokens: int = 20_000,
+    out: str | None = None,
+    json: str | None = None,
+) -> None:
+    """Look inside a network trained on a text: units, gates, memory, gradients, dynamics. Or draw a formula's circuit.
+
+    Args:
+        what: A run folder; or a formula such as "(x + y) * z", to be drawn with values and gradients on each edge.
+        values: Of the formula's names, as x=-2.
+        cell: FILE.py:Class again, if the run was trained with your own cell.
+        text: A file to read with the network; the run's dev part if not given.
+        tokens: Of the text, at most.
+        out: The page (.html), or of a formula also the picture (.svg). If not given: inspect.html in the run folder,
+            circuit.html.
+        json: Also write the numbers to this file.
+    """
+    check_outputs(out=out, json=json)
+    if tokens < 1:
+        raise UsageError(f"--tokens is {tokens}; give a number of at least 1.")
+    if not Path(what).exists() and (values or re.search(r"[()*+^]|\w\s*[-/]\s*\w", what)):
+        _circuit(what, values, out or "circuit.html", json)
+        return
+    if values:
+        raise UsageError(f"{values[0]!r} is no option; values such as x=-2 belong to a formula.")
+    from ..inspection import inspect_run
+
+    found = inspect_run(what, cell=cell, text=text, out=out, tokens=tokens, progress=_say)
+    for one in found.units[:8]:
+        print(f"{one.score:.3f} (control {one.control:.2f})  {one.property}: {one.name}")
+    lengths = found.numbers["memory"]["length"]
+    print(f"memory: {', '.join(f'{steps} steps {name}' for name, steps in lengths.items())}")
+    print(f"largest Lyapunov exponent: {found.numbers['dynamics']['lyapunov'][0]:+.4f} nats a step")
+    print(f"The page is {found.page}")
+    if json is not None:
+        write_json(found.numbers, json)
+
+
+def _say(what: str) -> None:
+    print(f"looking at {what} …", flush=True)
+
+
+def _circuit(formula: str, values: tuple[str, ...], out: str, json: str | None) -> None:
+    from ..inspect.circuit_drawing import sentences
+    from ..inspect.expression import circuit_of
+
+    given: dict[str, float] = {}
+    for value in values:
+        name, equals, number = value.partition("=")
+        try:
+            given[name] = float(number)
+        except ValueError:
+            raise UsageError(f"{value!r} is no value; write it as x=-2.") from None
+        if not equals:
+            raise UsageError(f"{value!r} is no value; write it as x=-2.")
+    found = circuit_of(formula, given)
+    if Path(out).suffix not in (".html", ".svg"):
+        raise UsageError(f"--out {out}: a circuit is written as .html or .svg.")
+    try:
+        Path(out).write_text(found.svg() if out.endswith(".svg") else found.html(formula), "utf-8")
+    except OSError as error:
+        raise UsageError(f"{out} can't be written: {error.strerror or error}. Choose another --out.") from error
+    for text, _ in sentences(found):
+        print(text)
+    print(f"The picture is {out}")
+    if json is not None:
+        nodes = [{"label": n.label, "name": n.name, "value": float(n.value),
+                  "gradient": None if n.gradient is None else float(n.gradient)} for n in found.nodes]  # fmt: skip
+        write_json({"formula": formula, "nodes": nodes}, json)

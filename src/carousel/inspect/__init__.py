@@ -1,0 +1,69 @@
+"""See inside a network: numbers that can be tested, and pictures of them."""
+
+from .charts import draw, svg_text
+from .circuit import Circuit, circuit
+from .depth import DepthHistory, Layer, through_depth, watch_depth
+from .dynamics import (
+    FixedPoint,
+    Lyapunov,
+    Response,
+    eigenvalues,
+    fixed_points,
+    impulse_response,
+    jacobians,
+    lyapunov,
+    step_response,
+)
+from .gates import GATES, Quantity, quantities
+from .gradient_check import Checked, GradientCheck, gradient_check
+from .memory import Memory, memory_by_gradient, memory_by_intervention
+from .system import Recurrence, recurrence
+from .text_properties import text_properties
+from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
+from .unit_page import colored_text, units_page
+from .units import Ablation, UnitFound, UnitValues, ablated, ablation, search_units, unit_values
+
+__all__ = [
+    "GATES",
+    "Ablation",
+    "Carry",
+    "Checked",
+    "Circuit",
+    "DepthHistory",
+    "FixedPoint",
+    "GradientCheck",
+    "Gradients",
+    "Layer",
+    "Lyapunov",
+    "Memory",
+    "Quantity",
+    "Recurrence",
+    "Response",
+    "UnitFound",
+    "UnitValues",
+    "ablated",
+    "ablation",
+    "carried_gradients",
+    "circuit",
+    "colored_text",
+    "draw",
+    "eigenvalues",
+    "fixed_points",
+    "gradient_check",
+    "gradients_through_time",
+    "impulse_response",
+    "jacobians",
+    "lyapunov",
+    "memory_by_gradient",
+    "memory_by_intervention",
+    "quantities",
+    "recurrence",
+    "search_units",
+    "step_response",
+    "svg_text",
+    "text_properties",
+    "through_depth",
+    "unit_values",
+    "units_page",
+    "watch_depth",
+]
