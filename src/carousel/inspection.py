@@ -159,8 +159,9 @@ def _units(
 
 
 def _different(found: Sequence[inspect.UnitFound]) -> list[inspect.UnitFound]:
-    """Each unit once."""
-    return list({one.unit: one for one in reversed(found)}.values())[::-1]
+    """Each unit once, for what it tracks best."""
+    seen: set[int] = set()
+    return [one for one in found if one.unit not in seen and not seen.add(one.unit)]
 
 
 def _windows(ids: Tensor, count: int, length: int = WINDOW) -> Tensor:
@@ -219,7 +220,7 @@ def _dynamics(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, 
     values = inspect.eigenvalues(system, states[-2:-1], inputs[-1:]) if system.size <= 1024 else None
     said = (
         f"Along the text, a small change of the state {'grows' if largest > 0 else 'shrinks'} by "
-        f"{100 * (np.exp(largest) - 1):+.2f} % a step (largest Lyapunov exponent {largest:+.4f} ± "
+        f"{100 * abs(np.exp(largest) - 1):.2f} % a step (largest Lyapunov exponent {largest:+.4f} ± "
         f"{2 * float(found.errors[0]):.4f} nats a step)."
     )
     figures = inspect.svg_text(inspect.draw(found), "The largest Lyapunov exponents")

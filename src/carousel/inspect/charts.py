@@ -129,6 +129,7 @@ def _(found: Mapping) -> Figure:
     axis.axhline(np.exp(-1), color="#5d6570", linewidth=0.8, linestyle=":")
     axis.set(xlabel="steps before the last one", ylabel="influence on the last output, largest = 1", title="Memory")
     axis.set_xscale("symlog", linthresh=10)
+    axis.set_xlim(left=0)
     axis.legend(fontsize=8)
     return figure
 
