@@ -24,7 +24,7 @@ DROPPING = "dense 8, relu, dropout 0.4, dense"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, cache_in: Callable[[Path], Path]) -> Path:
     """Small runs, once for all tests: `a`, `b` on the same parts, `c` on others, `n…` of numbers, images, texts."""
     home = tmp_path_factory.mktemp("ensembles")
     draw = random.Random(0)
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{age},{city},{owns},{2 * age + draw.gauss(0, 5):.2f}\n")
     (home / "people.csv").write_text("age,city,owns,score\n" + "".join(rows))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CAROUSEL_CACHE", str(home / "cache"))
+        patch.setenv("CAROUSEL_CACHE", str(cache_in(home)))
         patch.chdir(home)
         for name, seed, options in (
             ("a", 1, {"network": DROPPING}), ("b", 2, {"network": "dense 4, tanh, dense"}), ("c", 3, {"split_seed": 3}),
@@ -51,10 +51,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def there(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def there(trained: Path, monkeypatch: pytest.MonkeyPatch, cache_in: Callable[[Path], Path]) -> None:
     monkeypatch.chdir(trained)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("CAROUSEL_CACHE", str(trained / "cache"))
+    monkeypatch.setenv("CAROUSEL_CACHE", str(cache_in(trained)))
 
 
 @pytest.fixture

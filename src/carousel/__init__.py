@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "CarouselError": "errors",
     "Cell": "cells.base",
-    "Run": "api",
+    "Run": "trained",
     "TruncatedBPTT": "training.tbptt",
     "cells": None,
     "classical": None,
@@ -23,7 +23,7 @@ _HOMES = {
     "find_rate": "tuning",
     "inspect": None,
     "inspect_run": "inspection",
-    "load": "api",
+    "load": "trained",
     "nn": None,
     "recipes": None,
     "resume": "api",
@@ -57,13 +57,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import cells, classical, inspect, nn, recipes
-    from .api import Run, load, resume, train
+    from .api import resume, train
     from .cells.base import Cell
     from .cells.weights import weight
     from .cross_validation import cross_validate
     from .ensembles import ensemble
     from .errors import CarouselError
     from .inspection import inspect_run
+    from .trained import Run, load
     from .training.tbptt import TruncatedBPTT
     from .tuning import find_rate, tune
     from .vectors import word_vectors

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .api import Run, load, resume, train
+from .api import resume, train
 from .cells.base import Cell
 from .errors import UsageError
 from .runs import RunFolder
 from .settings import Settings
+from .trained import Run, load
 from .training import Callback
 
 __all__ = ["CrossValidation", "cross_validate"]

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .api import Run, load
 from .errors import UsageError
 from .runs import RunFolder
 from .tasks.averaging import Averaging, check_members
@@ -28,6 +27,7 @@ from .tasks.classify import Classify
 from .tasks.forecast import SERIES
 from .tasks.forecasting import Forecast, averaged
 from .tasks.regress import Regress, errors
+from .trained import Run, load
 
 __all__ = ["Ensemble", "Gain", "Scores", "ensemble", "members_of"]
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from . import inspect
-from .api import Run, load
 from .cells.base import Cell
 from .data.text_files import find_files
 from .errors import DataError, UsageError
 from .nn import LanguageModel
 from .settings import Settings
 from .tasks.kinds import of_run
+from .trained import Run, load
 
 __all__ = ["Inspection", "inspect_run"]
 

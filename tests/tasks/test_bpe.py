@@ -17,9 +17,8 @@ SMALL = {"batch": 2, "window": 8, "hidden_size": 8, "embedding_size": 8, "thread
 
 
 @pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> str:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path / "cache"))
     Path("roses.txt").write_text(TEXT, encoding="utf-8")
     return "roses.txt"
 

@@ -12,7 +12,7 @@ from .outputs import check_outputs, write_csv, write_json
 from .parse import With, parse
 
 if TYPE_CHECKING:
-    from ..api import Forecast
+    from ..tasks.forecasting import Forecast
 
 __all__ = ["run"]
 

@@ -18,8 +18,8 @@ from ..training import Callback, Shown, Step, Trainer
 from ..training.processes import is_main
 
 if TYPE_CHECKING:
-    from ..api import Run
     from ..doctor import Finding
+    from ..trained import Run
 
 __all__ = ["Progress"]
 

@@ -22,6 +22,6 @@ def _report(run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN
     Args:
         run: The run folder.
     """
-    from ..api import load
+    from ..trained import load
 
     print(load(run).report())

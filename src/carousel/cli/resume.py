@@ -30,7 +30,8 @@ def _resume(
         data: Where the data are now, if they were moved.
         doctor: Nobody watches the run and says what is wrong with it.
     """
-    from ..api import load, resume
+    from ..api import resume
+    from ..trained import load
     from .progress import Progress
     from .run_doctor import watching
 

@@ -43,7 +43,7 @@ def _sample(
     """
     import torch
 
-    from ..api import load
+    from ..trained import load
 
     torch.set_num_threads(1)  # one character at a time is too little work to share
     pieces = load(run, cell=cell).stream(

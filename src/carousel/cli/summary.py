@@ -84,8 +84,8 @@ def _show(
 
 
 def _of_run(path: str, settings: Settings) -> Summary:
-    from ..api import load
     from ..errors import UsageError
+    from ..trained import load
 
     more = [option(name) for name in settings.given() if name != "cell"]
     if more:
