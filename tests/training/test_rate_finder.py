@@ -297,3 +297,14 @@ def test_figure() -> None:
     assert any("suggestion" in label for label in labels)
     bad = judged(RATES[:0], np.array([]), "not finite").figure()
     assert bad.axes[0].get_title(loc="left") == "no suggestion"
+
+
+def test_a_last_loss_of_hundreds_does_not_move_the_lowest_point() -> None:
+    rates = np.geomspace(1e-6, 1.0, 160)
+    losses = 1.1 / (1 + (rates / 5e-4) ** 1.5)
+    plain = judged(rates, np.append(losses[:-1], 0.5), "highest rate")
+    burst = judged(rates, np.append(losses[:-1], 414.0), "diverged")
+    assert plain.lowest is not None
+    assert burst.lowest is not None
+    assert burst.lowest > 0.5 * plain.lowest
+    assert burst.lowest > 0.05

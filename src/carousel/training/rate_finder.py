@@ -258,7 +258,7 @@ def judged(
     little. Suggested is their geometric mean, the middle of Smith's range on a logarithmic axis, and at most a third of
     the rate where the loss is lowest. Measured in docs/tuning.md beside both rules.
     """
-    smoothed = smooth(losses, smoothing) if len(losses) else losses
+    smoothed = smooth(_cut(losses), smoothing) if len(losses) else losses
     bad = _bad(rates, losses, smoothed, ended)
     if bad is not None:
         return RangeTest(rates, losses, smoothed, ended, None, None, None, bad)
@@ -274,6 +274,16 @@ def judged(
         f"lowest at {lowest:.2g}, where it is about to rise; {suggestion:.2g} lies between."
     )
     return RangeTest(rates, losses, smoothed, ended, steepest, lowest, suggestion, reason)
+
+
+def _cut(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Behind the lowest point not above the start: the last losses may be hundreds of times the others, and would be
+    all that is seen of those before them.
+    """
+    bottom, start = int(losses.argmin()), float(losses[: LEAST // 2].mean())
+    if bottom < LEAST:
+        return losses
+    return np.concatenate([losses[:bottom], np.minimum(losses[bottom:], start)])
 
 
 def _bad(
