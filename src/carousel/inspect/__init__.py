@@ -17,6 +17,7 @@ from .dynamics import (
 from .gates import GATES, Quantity, quantities
 from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
+from .receptive_field import FieldFormula, ReceptiveFields, field_formula, receptive_fields, receptive_mask
 from .system import Recurrence, recurrence
 from .text_properties import text_properties
 from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
@@ -30,6 +31,7 @@ __all__ = [
     "Checked",
     "Circuit",
     "DepthHistory",
+    "FieldFormula",
     "FixedPoint",
     "GradientCheck",
     "Gradients",
@@ -37,6 +39,7 @@ __all__ = [
     "Lyapunov",
     "Memory",
     "Quantity",
+    "ReceptiveFields",
     "Recurrence",
     "Response",
     "UnitFound",
@@ -48,6 +51,7 @@ __all__ = [
     "colored_text",
     "draw",
     "eigenvalues",
+    "field_formula",
     "fixed_points",
     "gradient_check",
     "gradients_through_time",
@@ -57,6 +61,8 @@ __all__ = [
     "memory_by_gradient",
     "memory_by_intervention",
     "quantities",
+    "receptive_fields",
+    "receptive_mask",
     "recurrence",
     "search_units",
     "step_response",
