@@ -1,7 +1,9 @@
 """See inside a network: numbers that can be tested, and pictures of them."""
 
+from .backprojection import Projection, Saliency, backproject, saliency
 from .charts import draw, svg_text
 from .circuit import Circuit, circuit
+from .class_image import ClassImage, class_image
 from .depth import DepthHistory, Layer, through_depth, watch_depth
 from .dynamics import (
     FixedPoint,
@@ -17,6 +19,8 @@ from .dynamics import (
 from .gates import GATES, Quantity, quantities
 from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
+from .occlusion import Occlusion, occlusion
+from .patches import Filters, TopPatches, first_filters, top_patches
 from .receptive_field import FieldFormula, ReceptiveFields, field_formula, receptive_fields, receptive_mask
 from .system import Recurrence, recurrence
 from .text_properties import text_properties
@@ -30,28 +34,37 @@ __all__ = [
     "Carry",
     "Checked",
     "Circuit",
+    "ClassImage",
     "DepthHistory",
     "FieldFormula",
+    "Filters",
     "FixedPoint",
     "GradientCheck",
     "Gradients",
     "Layer",
     "Lyapunov",
     "Memory",
+    "Occlusion",
+    "Projection",
     "Quantity",
     "ReceptiveFields",
     "Recurrence",
     "Response",
+    "Saliency",
+    "TopPatches",
     "UnitFound",
     "UnitValues",
     "ablated",
     "ablation",
+    "backproject",
     "carried_gradients",
     "circuit",
+    "class_image",
     "colored_text",
     "draw",
     "eigenvalues",
     "field_formula",
+    "first_filters",
     "fixed_points",
     "gradient_check",
     "gradients_through_time",
@@ -60,15 +73,18 @@ __all__ = [
     "lyapunov",
     "memory_by_gradient",
     "memory_by_intervention",
+    "occlusion",
     "quantities",
     "receptive_fields",
     "receptive_mask",
     "recurrence",
+    "saliency",
     "search_units",
     "step_response",
     "svg_text",
     "text_properties",
     "through_depth",
+    "top_patches",
     "unit_values",
     "units_page",
     "watch_depth",
