@@ -16,6 +16,7 @@ from .dynamics import (
     lyapunov,
     step_response,
 )
+from .embeddings import Analogies, Map, Neighbors, analogies, analogy, map2d, nearest
 from .gates import GATES, Quantity, quantities
 from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
@@ -31,6 +32,7 @@ from .units import Ablation, UnitFound, UnitValues, ablated, ablation, search_un
 __all__ = [
     "GATES",
     "Ablation",
+    "Analogies",
     "Carry",
     "Checked",
     "Circuit",
@@ -43,7 +45,9 @@ __all__ = [
     "Gradients",
     "Layer",
     "Lyapunov",
+    "Map",
     "Memory",
+    "Neighbors",
     "Occlusion",
     "Projection",
     "Quantity",
@@ -56,6 +60,8 @@ __all__ = [
     "UnitValues",
     "ablated",
     "ablation",
+    "analogies",
+    "analogy",
     "backproject",
     "carried_gradients",
     "circuit",
@@ -71,8 +77,10 @@ __all__ = [
     "impulse_response",
     "jacobians",
     "lyapunov",
+    "map2d",
     "memory_by_gradient",
     "memory_by_intervention",
+    "nearest",
     "occlusion",
     "quantities",
     "receptive_fields",
