@@ -22,12 +22,22 @@ from .gradient_check import Checked, GradientCheck, gradient_check
 from .memory import Memory, memory_by_gradient, memory_by_intervention
 from .occlusion import Occlusion, occlusion
 from .patches import Filters, TopPatches, first_filters, top_patches
+from .pictures import (
+    Picture,
+    class_picture,
+    filter_picture,
+    occlusion_picture,
+    patch_picture,
+    projection_picture,
+    saliency_picture,
+)
 from .receptive_field import FieldFormula, ReceptiveFields, field_formula, receptive_fields, receptive_mask
 from .system import Recurrence, recurrence
 from .text_properties import text_properties
 from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
 from .unit_page import colored_text, units_page
 from .units import Ablation, UnitFound, UnitValues, ablated, ablation, search_units, unit_values
+from .word_map import map_picture
 
 __all__ = [
     "GATES",
@@ -49,6 +59,7 @@ __all__ = [
     "Memory",
     "Neighbors",
     "Occlusion",
+    "Picture",
     "Projection",
     "Quantity",
     "ReceptiveFields",
@@ -66,10 +77,12 @@ __all__ = [
     "carried_gradients",
     "circuit",
     "class_image",
+    "class_picture",
     "colored_text",
     "draw",
     "eigenvalues",
     "field_formula",
+    "filter_picture",
     "first_filters",
     "fixed_points",
     "gradient_check",
@@ -78,15 +91,20 @@ __all__ = [
     "jacobians",
     "lyapunov",
     "map2d",
+    "map_picture",
     "memory_by_gradient",
     "memory_by_intervention",
     "nearest",
     "occlusion",
+    "occlusion_picture",
+    "patch_picture",
+    "projection_picture",
     "quantities",
     "receptive_fields",
     "receptive_mask",
     "recurrence",
     "saliency",
+    "saliency_picture",
     "search_units",
     "step_response",
     "svg_text",
