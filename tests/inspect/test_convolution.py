@@ -416,6 +416,15 @@ def test_the_same_generator_gives_the_same_image() -> None:
     assert class_image(net, (1, 8, 8), 0, steps=1, rate=1e-9, start=start).pixels[0].allclose(start, atol=1e-4)
 
 
+def test_a_start_where_every_relu_is_off_is_told() -> None:
+    """Without biases the zero image is such a place; noise leads away from it."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 8, bias=False), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(UsageError, match="no slope at the start"):
+        class_image(net, (1, 2, 2), 1)
+    found = class_image(net, (1, 2, 2), 1, generator=torch.Generator().manual_seed(0), decay=0.1)
+    assert found.scores[-1] > found.scores[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

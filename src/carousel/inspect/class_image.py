@@ -70,7 +70,7 @@ def class_image(
         `ClassImage`.
 
     Raises:
-        UsageError: there is no such class, the output is a softmax, or the ascent diverges.
+        UsageError: there is no such class, the output is a softmax, the start has no slope, or the ascent diverges.
 
     Example:
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))          # of a linear score it is w / 2λ
@@ -103,7 +103,12 @@ def class_image(
             scores.append(score.detach())
             objective.append(value.detach())
             if step < steps:
-                (gradient,) = torch.autograd.grad(value.sum(), x)
-                x = x + rate * gradient
+                (slope,) = torch.autograd.grad(score.sum(), x)
+                if not step and not slope.flatten(1).any(1).all():
+                    raise UsageError(
+                        "The score has no slope at the start, where every ReLU may be off; give generator= for noise, "
+                        "or an image as start=."
+                    )
+                x = x + rate * (slope - 2 * decay * x)
         of_class = score.sigmoid() if output.shape[1] == 1 else output.softmax(1).gather(1, asked[:, None]).squeeze(1)
     return ClassImage(x.detach(), asked, torch.stack(scores), torch.stack(objective), of_class.detach())
