@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
 from PIL import Image
 from torch import Tensor, nn
 
@@ -119,6 +120,19 @@ def test_names_of_winners_do_not_overlap() -> None:
     picture = occlusion_picture(found, names=[f"a long name {i}" for i in range(7)])
     _apart(picture)
     assert all(f"a long name {i}" in picture.alt for i in range(7))
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "edges"),
+    [(1, 1, [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5]), (2, 3, [-1.0, 2.0, 4.0, 5.0]), (6, 1, [2.0, 3.0])],
+)
+def test_cells_of_an_occlusion_lie_where_the_square_was(size: int, stride: int, edges: list[float]) -> None:
+    """Squares of two at 0, 3 and 4 have their middles at 0.5, 3.5 and 4.5."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    picture = occlusion_picture(occlusion(net, torch.rand(1, 6, 6), size=size, stride=stride))
+    (mesh,) = (found for found in picture.figure.axes[1].collections if isinstance(found, QuadMesh))
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], edges)
+    np.testing.assert_allclose(mesh.get_coordinates()[:, 0, 1], edges)
 
 
 def _apart(picture: Picture) -> list[str]:

@@ -242,27 +242,21 @@ def occlusion_picture(found: Occlusion, *, names: Sequence[str] | None = None, s
     """
     height, width = found.image.shape[1:]
     of = _name(found.target, names)
-    box = (
-        found.columns[0] + (found.size[1] - 1) / 2 - 0.5,
-        found.columns[-1] + (found.size[1] - 1) / 2 + 0.5,
-        found.rows[-1] + (found.size[0] - 1) / 2 + 0.5,
-        found.rows[0] + (found.size[0] - 1) / 2 - 0.5,
-    )
+    across, down = _edges(found.columns, found.size[1]), _edges(found.rows, found.size[0])
     winners = sorted(set(found.predicted.flatten().tolist()))
     with blank() as figure:
         figure.set_size_inches(9, 3.1 * height / width + 0.6)
         image, chance, winner = (figure.add_subplot(1, 3, place) for place in (1, 2, 3))
         _show(image, _rgb(_pixels(found.image, scale, _range([found.image]))), f"the image: {of}")
-        drawn = chance.imshow(
-            found.probability.numpy(), cmap="cividis", vmin=0, vmax=1, extent=box, interpolation="none"
-        )
+        shades: dict[str, Any] = {"rasterized": True, "linewidth": 0}
+        drawn = chance.pcolormesh(across, down, found.probability.numpy(), cmap="cividis", vmin=0, vmax=1, **shades)
         figure.colorbar(drawn, ax=chance, shrink=0.8)
         chance.set_title(f"P({of}) with the square here")
         ranks = torch.zeros_like(found.predicted)
         for rank, number in enumerate(winners):
             ranks[found.predicted == number] = rank
-        winner.imshow(ranks.numpy(), cmap="gray", vmin=-1, vmax=len(winners), extent=box, interpolation="none")
-        left = _name_areas(winner, found, box, names)
+        winner.pcolormesh(across, down, ranks.numpy(), cmap="gray", vmin=-1, vmax=len(winners), **shades)
+        left = _name_areas(winner, found, across, down, names)
         winner.set_title(f"the class that wins{f' ({left} not named)' if left else ''}")
         for axes in (chance, winner):
             axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[], aspect="equal")
@@ -405,9 +399,16 @@ def _mosaic(images: Sequence[Tensor], columns: int, cell: tuple[int, int] = (1, 
     return whole
 
 
-def _name_areas(axes: Axes, found: Occlusion, box: tuple[float, ...], names: Sequence[str] | None) -> int:
+def _edges(starts: Sequence[int], size: int) -> np.ndarray:
+    """Where the cells of the squares' middles meet, in pixels; the last step may be shorter than the others."""
+    middles = np.array(starts) + (size - 1) / 2
+    between = (middles[1:] + middles[:-1]) / 2
+    first, last = (between[0], between[-1]) if len(between) else (middles[0] + 0.5, middles[0] - 0.5)
+    return np.array([2 * middles[0] - first, *between, 2 * middles[-1] - last])
+
+
+def _name_areas(axes: Axes, found: Occlusion, across: np.ndarray, down: np.ndarray, names: Sequence[str] | None) -> int:
     """Names the winners where they are farthest from others, the largest area first; how many found no room."""
-    left, right, bottom, top = box
     rows, columns = found.predicted.shape
     numbers, counts = found.predicted.unique(return_counts=True)
     taken: list[tuple[float, float, float]] = []
@@ -418,8 +419,7 @@ def _name_areas(axes: Axes, found: Occlusion, box: tuple[float, ...], names: Seq
         far = torch.stack([places, torch.tensor([rows, columns]) - 1 - places]).amin((0, 2)) + 1  # to the border
         far = torch.minimum(far, torch.cdist(places, others).amin(1)) if len(others) else far
         row, column = places[far.argmax()].tolist()
-        x = left + (column + 0.5) * (right - left) / columns
-        y = top + (row + 0.5) * (bottom - top) / rows
+        x, y = (float(edges[int(i)] + edges[int(i) + 1]) / 2 for edges, i in ((across, column), (down, row)))
         name = _name(number, names)
         half = letter * len(name) / 2
         if any(abs(x - other) < half + wide and abs(y - below) < line for other, below, wide in taken):
