@@ -7,7 +7,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import carousel
 from carousel.errors import DataError, UsageError
@@ -75,11 +77,43 @@ def test_another_text_and_what_is_refused(run: Run, trained: Path) -> None:
     assert "\n" not in said.strip()
     Path("table.csv").write_text("a,b\n" + "".join(f"{n},{'xy'[n % 2]}\n" for n in range(60)))
     table = carousel.train("table.csv", out="table", steps=2, threads=1, device="cpu")
-    with pytest.raises(UsageError, match="was not trained on a text"):
+    with pytest.raises(UsageError, match="was trained on neither a text nor images"):
         carousel.inspect_run(table)
     code, said = run("inspect", "nosuch")
     assert code == 1
     assert "no run folder nosuch" in said
+
+
+def test_images_from_the_folder_to_the_page(run: Run) -> None:
+    random = np.random.default_rng(0)
+    for name in ("up", "down"):
+        Path("lines", name).mkdir(parents=True)
+        for number in range(24):
+            pixels = random.integers(0, 90, (12, 12, 3), dtype=np.uint8)
+            pixels[2 if name == "up" else 9] = 255
+            Image.fromarray(pixels).save(f"lines/{name}/{number}.png")
+    few = {"steps": 20, "threads": 1, "device": "cpu", "batch": 8, "dev": 0.3}
+    line = "conv 4 3 pad half, relu, pool 2, conv 6 3, relu, pool 2, dense"
+    carousel.train("lines", network=line, out="run", **few)
+    code, said = run("inspect", "run", "--json", "found.json")
+    assert code == 0, said
+    assert "conv2: a unit sees 8 x 8 pixels" in said
+    found = json.loads(Path("found.json").read_text())
+    assert [one["receptive_field"] for one in found["layers"]] == [[3, 3], [8, 8]]
+    assert all(one["answer"] in ("up", "down") for one in found["examples"])
+    page = Path("run/inspect.html").read_text()
+    for words in ("Filters of the first layer", "What the channels of conv1 look for", "Which pixels matter",
+                  "What it needs to say", "The ideal image of each class", "Through depth"):  # fmt: skip
+        assert words in page
+    assert page.count("aria-label") >= page.count("<svg") >= 6
+    with pytest.raises(UsageError, match="--text is about texts"):
+        carousel.inspect_run("run", text="x.txt")
+    carousel.train("lines", network="dense 4, relu, dense", out="dense", **few)
+    with pytest.raises(UsageError, match="has no convolution"):
+        carousel.inspect_run("dense")
+    carousel.train("lines", network="autoencoder", code_size=2, out="code", **few)
+    with pytest.raises(UsageError, match="is an autoencoder"):
+        carousel.inspect_run("code")
 
 
 def test_a_formula(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -30,13 +30,13 @@ def _inspect(
     out: str | None = None,
     json: str | None = None,
 ) -> None:
-    """Look inside a network trained on a text: units, gates, memory, gradients, dynamics. Or draw a formula's circuit.
+    """Look inside a network that was trained on a text or on images. Or draw the circuit of a formula.
 
     Args:
         what: A run folder; or a formula such as "(x + y) * z", to be drawn with values and gradients on each edge.
         values: Of the formula's names, as x=-2.
         cell: FILE.py:Class again, if the run was trained with your own cell.
-        text: A file to read with the network; the run's dev part if not given.
+        text: A file to read with a language model; the run's dev part if not given.
         tokens: Of the text, at most.
         out: The page (.html), or of a formula also the picture (.svg). If not given: inspect.html in the run folder,
             circuit.html.
@@ -53,14 +53,24 @@ def _inspect(
     from ..inspection import inspect_run
 
     found = inspect_run(what, cell=cell, text=text, out=out, tokens=tokens, progress=_say)
-    for one in found.units[:8]:
-        print(f"{one.score:.3f} (control {one.control:.2f})  {one.property}: {one.name}")
-    lengths = found.numbers["memory"]["length"]
-    print(f"memory: {', '.join(f'{steps} steps {name}' for name, steps in lengths.items())}")
-    print(f"largest Lyapunov exponent: {found.numbers['dynamics']['lyapunov'][0]:+.4f} nats a step")
+    print("\n".join(_lines(found.numbers)))
     print(f"The page is {found.page}")
     if json is not None:
         write_json(found.numbers, json)
+
+
+def _lines(numbers: dict[str, Any]) -> list[str]:
+    """What was found, in short."""
+    if "units" not in numbers:
+        dead = sum(layer["dead"] for layer in numbers["depth"])
+        seen = [f"{one['layer']}: a unit sees {' x '.join(map(str, one['receptive_field']))} pixels"
+                for one in numbers["layers"]]  # fmt: skip
+        return [*seen, f"dead units: {dead or 'none'}"]
+    units = [f"{one['score']:.3f} (control {one['control']:.2f})  {one['property']}: {one['name']}"
+             for one in numbers["units"][:8]]  # fmt: skip
+    memory = ", ".join(f"{steps} steps {name}" for name, steps in numbers["memory"]["length"].items())
+    largest = numbers["dynamics"]["lyapunov"][0]
+    return [*units, f"memory: {memory}", f"largest Lyapunov exponent: {largest:+.4f} nats a step"]
 
 
 def _say(what: str) -> None:

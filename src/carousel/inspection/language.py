@@ -1,9 +1,8 @@
-"""`inspect_run`: what `carousel.inspect` finds in a trained network, on its own data, as one page."""
+"""A language model seen from within: units, gates, gradients through time, memory, dynamics, depth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,94 +11,50 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import inspect
-from .cells.base import Cell
-from .data.text_files import find_files
-from .errors import DataError, UsageError
-from .nn import LanguageModel
-from .settings import Settings
-from .tasks.kinds import of_run
-from .trained import Run, load
+from .. import inspect
+from ..data.text_files import find_files
+from ..errors import DataError
+from ..nn import LanguageModel
+from ..settings import Settings
+from ..tasks.kinds import of_run
+from ..trained import Run
 
-__all__ = ["Inspection", "inspect_run"]
+__all__ = ["inspect_language_model"]
 
-CHARACTERS = 20_000
+Sections = list[tuple[str, str, str]]
+
+TOKENS = 20_000
 SHOWN = 1_500
 """Tokens of colored text."""
 WINDOW = 256
 """Steps of what is looked at through time."""
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """What was found.
-
-    Attributes:
-        units: for each property of the text the unit that tracks it best.
-        numbers: what the page says in numbers, as plain data.
-        page: where it is.
-    """
-
-    units: list[inspect.UnitFound]
-    numbers: dict[str, Any]
-    page: Path
-
-
-def inspect_run(
-    run: str | Path | Run,
-    *,
-    cell: str | type[Cell] | None = None,
-    text: str | Path | None = None,
-    out: str | Path | None = None,
-    tokens: int = CHARACTERS,
-    progress: Callable[[str], object] = lambda said: None,
-) -> Inspection:
-    """Look inside a language model: what its units track, its gates, its memory, its gradients, its dynamics.
-
-    Args:
-        run: a run that was trained on a text.
-        cell: your own cell again, if the run has one.
-        text: a file to read with it; the run's dev part if not given.
-        out: the page; `inspect.html` in the run folder if not given.
-        tokens: of the text, at most.
-        progress: told what is looked at.
-
-    Returns:
-        `Inspection`.
+def inspect_language_model(
+    run: Run, text: str | Path | None, tokens: int, progress: Callable[[str], object]
+) -> tuple[Sections, dict[str, Any]]:
+    """The sections of the page, and the numbers in them.
 
     Raises:
-        UsageError: the run is of another kind of data, or the page can't be written.
-        DataError: the text has symbols that the network does not know, or is too short.
+        DataError: the text has nothing that the network knows, or is too short.
     """
-    run = run if isinstance(run, Run) else load(run, cell=cell)
     model = run.model
-    if not isinstance(model, LanguageModel):
-        raise UsageError(
-            f"{run.path} was not trained on a text, which is what `carousel inspect` reads; in Python, "
-            "carousel.inspect works on its run.model."
-        )
+    assert isinstance(model, LanguageModel)
     ids = _tokens(run, text)[:tokens]
     if len(ids) < 2 * WINDOW:
         raise DataError(f"The text has {len(ids):,} tokens; to look at a network takes {2 * WINDOW} or more.")
     symbols = [run.tokenizer.decode(ids[i : i + 1].tolist()) for i in range(len(ids))]
-    page = Path(out) if out is not None else run.path / "inspect.html"
-    sections: list[tuple[str, str, str]] = []
-    numbers: dict[str, Any] = {"tokens": len(ids)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        progress("units")
-        found = _units(model, ids, symbols, sections)
-        numbers["units"] = [vars(one) for one in found]
-        for name, look in (("gates", _gates), ("time", _time), ("memory", _memory), ("dynamics", _dynamics),
-                           ("depth", _depth)):  # fmt: skip
-            progress(name)
-            numbers[name] = look(model, ids, sections)
-    title = f"Inside {run.path.name}"
-    try:
-        page.write_text(inspect.units_page(title, sections), "utf-8")
-    except OSError as error:
-        raise UsageError(f"{page} can't be written: {error.strerror or error}. Choose another --out.") from error
-    return Inspection(found, numbers, page)
+    sections: Sections = []
+    progress("units")
+    numbers: dict[str, Any] = {
+        "tokens": len(ids),
+        "units": [vars(one) for one in _units(model, ids, symbols, sections)],
+    }
+    looks = {"gates": _gates, "time": _time, "memory": _memory, "dynamics": _dynamics, "depth": _depth}
+    for name, look in looks.items():
+        progress(name)
+        numbers[name] = look(model, ids, sections)
+    return sections, numbers
 
 
 def _tokens(run: Run, text: str | Path | None) -> Tensor:
@@ -124,9 +79,7 @@ def _tokens(run: Run, text: str | Path | None) -> Tensor:
     return torch.as_tensor(np.asarray(tokenizer.encode(content)), dtype=torch.int64)
 
 
-def _units(
-    model: LanguageModel, ids: Tensor, symbols: Sequence[str], sections: list[tuple[str, str, str]]
-) -> list[inspect.UnitFound]:
+def _units(model: LanguageModel, ids: Tensor, symbols: Sequence[str], sections: Sections) -> list[inspect.UnitFound]:
     ends = np.cumsum([len(symbol) for symbol in symbols]) - 1
     truths = {name: on[np.maximum(ends, 0)] for name, on in inspect.text_properties("".join(symbols)).items()}
     values = inspect.unit_values(model, ids)
@@ -170,7 +123,7 @@ def _windows(ids: Tensor, count: int, length: int = WINDOW) -> Tensor:
     return torch.stack([ids[s : s + length] for s in starts.tolist()], 1)
 
 
-def _gates(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def _gates(model: LanguageModel, ids: Tensor, sections: Sections) -> list[dict[str, Any]]:
     inputs = model.embed(_windows(ids, 1)).detach()
     gates = [q for q in inspect.quantities(model.recurrent, inputs) if q.is_gate]
     if gates:
@@ -181,7 +134,7 @@ def _gates(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str
             for g in gates]  # fmt: skip
 
 
-def _time(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]]) -> dict[str, Any]:
+def _time(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
     windows = _windows(ids, 16, WINDOW + 1)
 
     def loss() -> Tensor:
@@ -196,7 +149,7 @@ def _time(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]
     return {"rates": rates, "norms": {name: norms.tolist() for name, norms in found.norms.items()}}
 
 
-def _memory(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]]) -> dict[str, Any]:
+def _memory(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
     inputs = model.embed(_windows(ids, 16)).detach()
 
     def network(x: Tensor) -> Tensor:
@@ -211,7 +164,7 @@ def _memory(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, st
     return {"length": lengths}
 
 
-def _dynamics(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]]) -> dict[str, Any]:
+def _dynamics(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
     system = inspect.recurrence(model.recurrent)
     inputs = model.embed(ids[: WINDOW + 100]).detach()
     found = inspect.lyapunov(system, inputs, count=min(8, system.size), discard=100)
@@ -230,7 +183,7 @@ def _dynamics(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, 
     return {"lyapunov": found.exponents.tolist()}
 
 
-def _depth(model: LanguageModel, ids: Tensor, sections: list[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def _depth(model: LanguageModel, ids: Tensor, sections: Sections) -> list[dict[str, Any]]:
     windows = _windows(ids, 16, WINDOW + 1)
 
     def loss() -> Tensor:
