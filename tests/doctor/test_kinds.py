@@ -110,7 +110,7 @@ LIKE = {
 }
 
 
-QUICK = ("signal handler", "compiled and transformed")
+QUICK = ("signal handler",)
 """Each takes two processes that import PyTorch: the others are left to the slow tier."""
 
 
@@ -171,7 +171,11 @@ def test_a_package_that_fails(scripts: Scripts) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["os._exit(6)", "os.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(6)'])"]
+    "how",
+    [
+        "os._exit(6)",
+        pytest.param("os.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(6)'])", marks=pytest.mark.slow),
+    ],
 )
 def test_gone_at_once(scripts: Scripts, how: str) -> None:
     scripts.write(TRAIN + f"train()\n{how}\n")

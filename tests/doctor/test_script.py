@@ -62,7 +62,7 @@ def doctor(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "ending", [e if e in ("well", "error", "interrupt") else pytest.param(e, marks=pytest.mark.slow) for e in ENDINGS]
+    "ending", [e if e in ("well", "error") else pytest.param(e, marks=pytest.mark.slow) for e in ENDINGS]
 )
 def test_as_without(tmp_path: Path, ending: str) -> None:
     text, code = ENDINGS[ending]
@@ -91,6 +91,7 @@ def test_a_module_of_a_package(tmp_path: Path) -> None:
     assert "made no update with an optimizer of torch.optim" in watched.stderr
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_detached(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(CARRIED)
     watched = doctor(tmp_path, "--json", "found.json", "train.py")

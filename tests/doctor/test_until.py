@@ -48,6 +48,7 @@ def test_the_rest_runs_unwatched(scripts: Scripts) -> None:
     assert scripts.found()["steps"] == 12
 
 
+@pytest.mark.slow
 def test_what_the_script_has_kept_is_still_pickled(scripts: Scripts) -> None:
     made = "import io, pickle\nlayer = torch.nn.TransformerEncoderLayer(4, 2, 8)\nacts = torch.tanh, F.relu, F.tanh\n"
     kept = "print(layer.activation is F.relu, layer.activation_relu_or_gelu)\n"
@@ -72,6 +73,7 @@ def test_seconds(scripts: Scripts) -> None:
     assert watched.stdout.count("update") < 12
 
 
+@pytest.mark.slow
 def test_more_than_the_run_has(scripts: Scripts) -> None:
     scripts.write(RUN)
     _, report = scripts.same("--steps", "1000", "--stop")
