@@ -169,8 +169,8 @@ def _(found: Tensor) -> Figure:
     axis = figure.add_subplot(aspect="equal")
     turn = np.linspace(0, 2 * np.pi, 200)
     axis.plot(np.cos(turn), np.sin(turn), color="#5d6570", linewidth=0.8)
-    values = _array(found.flatten())
-    axis.plot(values.real, values.imag, ".", color=COLORS[0], markersize=3)
+    values = torch.view_as_real(found.flatten().to(torch.complex128))
+    axis.plot(_array(values[:, 0]), _array(values[:, 1]), ".", color=COLORS[0], markersize=3)
     axis.grid(**GRID)
     axis.set(xlabel="real", ylabel="imaginary", title="Eigenvalues of ∂s_t/∂s_(t-1)")
     return figure

@@ -61,7 +61,7 @@ def svg(circuit: Circuit) -> str:
     height = max(spot.y for spot in spots) + 3 * LINE + GAP
     said = "; ".join(text for text, _ in sentences(circuit))
     role = f'role="img" aria-label="A computation as a graph. {escape(said, quote=True)}"'
-    style = files(__package__).joinpath("circuit.css").read_text("utf-8")
+    style = files("carousel.inspect").joinpath("circuit.css").read_text("utf-8")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="circuit" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}" {role}>\n<style>{style}</style>\n{"".join(body)}</svg>\n'
@@ -79,7 +79,7 @@ def page(circuit: Circuit, title: str = "") -> str:
         "count": str(len(circuit.nodes)),
         "order": json.dumps([number for _, number in steps]),
     }
-    return Template(files(__package__).joinpath("circuit.html").read_text("utf-8")).substitute(values)
+    return Template(files("carousel.inspect").joinpath("circuit.html").read_text("utf-8")).substitute(values)
 
 
 def sentences(circuit: Circuit) -> list[tuple[str, int]]:

@@ -184,28 +184,27 @@ def lyapunov(
         0.69
     """
     system = recurrence(system)
-    count = system.size if count is None else count
-    if not 1 <= count <= system.size:
-        raise UsageError(f"lyapunov got count={count}; the state has {system.size} numbers, so 1 to {system.size}.")
-    if inputs is None:
-        total = (10_000 if steps is None else steps) + discard
-        inputs = torch.zeros(1, system.input_size, dtype=system.dtype, device=system.device).expand(total, -1)
-    elif steps is not None:
+    size: int = system.size
+    number = size if count is None else count
+    if not 1 <= number <= size:
+        raise UsageError(f"lyapunov got count={count}; the state has {size} numbers, so 1 to {size}.")
+    if inputs is not None and steps is not None:
         raise UsageError("lyapunov got inputs and steps; leave out steps, each input is one.")
-    inputs = system.checked(inputs)
-    measured = (len(inputs) - discard) // (BLOCKS * every) * BLOCKS * every
+    total = (10_000 if steps is None else steps) + discard
+    driven = system.checked(torch.zeros(1, system.input_size).expand(total, -1) if inputs is None else inputs)
+    measured = (len(driven) - discard) // (BLOCKS * every) * BLOCKS * every
     if discard < 0 or every < 1 or measured < BLOCKS * every:
         raise UsageError(
-            f"lyapunov got {len(inputs)} steps, of which {discard} are discarded; it needs {BLOCKS * every} more than "
+            f"lyapunov got {len(driven)} steps, of which {discard} are discarded; it needs {BLOCKS * every} more than "
             "that."
         )
-    state = (system.start() if start is None else start.to(system.device, system.dtype)).reshape(system.size)
+    state = (system.start() if start is None else start.to(system.device, system.dtype)).reshape(size)
     generator = torch.Generator().manual_seed(0)
-    Q = torch.linalg.qr(torch.randn(count, system.size, generator=generator, dtype=torch.float64).T)[0].to(state)
-    logs = state.new_zeros(BLOCKS, count)
+    Q = torch.linalg.qr(torch.randn(number, size, generator=generator, dtype=torch.float64).T)[0].to(state)
+    logs = state.new_zeros(BLOCKS, number)
     with torch.no_grad():
-        few = system.size > 64 and 2 * count < system.size
-        for t, (after, push) in enumerate(_steps(system, state, inputs[: discard + measured], few)):
+        few = size > 64 and 2 * number < size
+        for t, (after, push) in enumerate(_steps(system, state, driven[: discard + measured], few)):
             Q, last = push(Q), after
             if t < discard or (t - discard) % every == every - 1:
                 Q, R = torch.linalg.qr(Q)
@@ -244,7 +243,7 @@ def _push(system: Recurrence, state: Tensor, x: Tensor) -> Callable[[Tensor], Te
     u -> u J is linear, so that its own gradient, along v, is J v: no forward differentiation, which own operations
     rarely have.
     """
-    new, times_J = vjp(lambda s: system.step(s, x)[0], state)
+    new, times_J = vjp(lambda s: system.step(s, x)[0], state)  # pyright: ignore[reportAssignmentType]
     J_times = vjp(lambda u: times_J(u)[0], torch.zeros_like(new))[1]
     return vmap(lambda v: J_times(v)[0], 1, 1)
 
@@ -462,14 +461,12 @@ def _response(
     if not 0 <= channel < system.input_size:
         has = f"it has {system.input_size}, from 0" if system.input_size else "it has no input"
         raise UsageError(f"There is no channel {channel} in the input of this system; {has}.")
-    if inputs is None:
-        inputs = torch.zeros(steps, system.input_size)
-    inputs = system.checked(inputs)
-    changed = inputs.clone()
+    plain: Tensor = system.checked(torch.zeros(steps, system.input_size) if inputs is None else inputs)
+    changed = plain.clone()
     changed[slice(None) if lasting else 0, channel] += size
     with torch.no_grad():
-        both = torch.stack([inputs, changed], 1)
-        start = None if state is None else state.to(inputs).reshape(1, -1).expand(2, -1)
+        both = torch.stack([plain, changed], 1)
+        start = None if state is None else state.to(plain).reshape(1, -1).expand(2, -1)
         states, outputs = system.run(both, start)
     return Response(states[:, 1] - states[:, 0], outputs[:, 1] - outputs[:, 0])
 

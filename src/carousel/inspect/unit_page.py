@@ -55,5 +55,5 @@ def units_page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
     body = "\n".join(
         f"<section><h2>{escape(head)}</h2>\n<p>{escape(said)}</p>\n{html}</section>" for head, said, html in sections
     )
-    page = Template(files(__package__).joinpath("page.html").read_text("utf-8"))
+    page = Template(files("carousel.inspect").joinpath("page.html").read_text("utf-8"))
     return page.substitute(title=escape(title), body=body)
