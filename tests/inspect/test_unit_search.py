@@ -177,6 +177,6 @@ def test_colors() -> None:
         '<pre class="unit" role="img" aria-label="say &quot;so&quot;">a<i class="p4">&lt;b</i>'
         '<i class="n2">↵\n</i></pre>'
     )
-    page = unit_page.units_page("T & U", [("one", "two", html)])
+    page = unit_page.sections_page("T & U", [("one", "two", html)])
     assert "<h1>T &amp; U</h1>" in page
     assert html in page

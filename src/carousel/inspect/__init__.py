@@ -35,7 +35,7 @@ from .receptive_field import FieldFormula, ReceptiveFields, field_formula, recep
 from .system import Recurrence, recurrence
 from .text_properties import text_properties
 from .through_time import Carry, Gradients, carried_gradients, gradients_through_time
-from .unit_page import colored_text, units_page
+from .unit_page import colored_text, sections_page
 from .units import Ablation, UnitFound, UnitValues, ablated, ablation, search_units, unit_values
 from .word_map import map_picture
 
@@ -106,12 +106,12 @@ __all__ = [
     "saliency",
     "saliency_picture",
     "search_units",
+    "sections_page",
     "step_response",
     "svg_text",
     "text_properties",
     "through_depth",
     "top_patches",
     "unit_values",
-    "units_page",
     "watch_depth",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from .system import evaluating
 
 __all__ = ["Memory", "memory_by_gradient", "memory_by_intervention"]
 
@@ -139,16 +140,6 @@ def _outputs(network: Network, x: Tensor) -> Tensor:
     return made
 
 
-@contextlib.contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    """Without dropout, where the network is a module; then as it was."""
-    if not isinstance(network, nn.Module):
-        yield
-        return
-    flags = {module: module.training for module in network.modules()}
-    try:
-        network.eval()
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+def _evaluating(network: Network) -> contextlib.AbstractContextManager[None]:
+    """Without dropout, where the network is a module."""
+    return evaluating(network) if isinstance(network, nn.Module) else contextlib.nullcontext()

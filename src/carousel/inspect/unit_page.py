@@ -10,7 +10,7 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["colored_text", "units_page"]
+__all__ = ["colored_text", "sections_page"]
 
 LEVELS = 4
 """Shades on each side of zero."""
@@ -45,7 +45,7 @@ def colored_text(text: Sequence[str], values: NDArray[np.floating], label: str =
     return f'<pre class="unit" role="img" aria-label="{escape(label, quote=True)}">{"".join(pieces)}</pre>'
 
 
-def units_page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
+def sections_page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
     """A page of its own.
 
     Args:

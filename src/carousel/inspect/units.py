@@ -323,7 +323,8 @@ def ablated(
     Raises:
         UsageError: there is no such layer or state.
     """
-    found = dict(network.named_modules()).get(module if module in dict(network.named_modules()) else "")
+    whole = type(network).__name__  # as `watch` calls a network that is itself the layer
+    found = network if module == whole else dict(network.named_modules()).get(module)
     if not isinstance(found, Recurrent | nn.RNNBase):
         raise UsageError(f"{module!r} is no recurrent layer of the network.")
     theirs = isinstance(found, nn.RNNBase)

@@ -81,7 +81,7 @@ def inspect_run(
             )
     page = Path(out) if out is not None else run.path / "inspect.html"
     try:
-        page.write_text(inspect.units_page(f"Inside {run.path.name}", sections), "utf-8")
+        page.write_text(inspect.sections_page(f"Inside {run.path.name}", sections), "utf-8")
     except OSError as error:
         raise UsageError(f"{page} can't be written: {error.strerror or error}. Choose another --out.") from error
     return Inspection(numbers, page)
