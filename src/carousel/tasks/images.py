@@ -148,9 +148,10 @@ class ImageData(FromFiles):
         if settings.training.loss not in ("cross-entropy", "squared-error"):  # the first if nothing was said
             raise UsageError(f"--loss {settings.training.loss} is about classes; an autoencoder takes squared-error.")
         if len(parts["train"]) < 2:
+            held = len(parts["dev"]) + len(parts["test"])
             raise DataError(
-                f"An autoencoder needs at least two images to learn from, and has {len(parts['train'])}. Give more "
-                "images, or a smaller --dev and --test."
+                f"An autoencoder needs at least two images to learn from, and has {len(parts['train'])}; {held:,} are "
+                "dev or test, by --dev and --test or by the names of files and folders. Give more images, or rename."
             )
         channels, height, width = read.pixels.shape
         classes = names if len(names) > 1 else []
