@@ -313,6 +313,38 @@ def test_a_checkpoint_of_other_data_or_code_is_not_used(tmp_path: Path) -> None:
     assert recipe().load("x") is None
 
 
+def test_a_part_is_measured_once_also_by_another_run_that_is_stored(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "run.py").write_text("one")
+    measured: list[str] = []
+
+    def ask(out: str, name: str, *, store: bool = True) -> tuple[Recipe, dict]:
+        recipe = Recipe("own", source, tmp_path / out, store=store)
+        return recipe, recipe.part(name, lambda: measured.append(name) or {"curve": [1.0, 0.5], "who": name})
+
+    first, found = ask("one", "seed 0")
+    assert found == ask("one", "seed 0")[1] == ask("another", "seed 0")[1] == {"curve": [1.0, 0.5], "who": "seed 0"}
+    assert measured == ["seed 0"]
+    ask("another", "seed 1")
+    kept = json.loads((source / "parts.json").read_text())["parts"]
+    assert set(kept) == {"seed 0", "seed 1"}
+    kept["seed 0"] |= {"seconds": 1000.0, "machine": "A Processor"}
+    (source / "parts.json").write_text(json.dumps({"digests": first._digests, "parts": kept}))
+    third, _ = ask("third", "seed 0")
+    assert 1000 <= third.seconds < 1010
+    assert third.machines == ["A Processor"]
+    assert measured == ["seed 0", "seed 1"]
+    ask("fourth", "seed 0", store=False)  # whoever checks a stored result measures all of it
+    assert measured == ["seed 0", "seed 1", "seed 0"]
+    (source / "run.py").write_text("two")
+    ask("fourth", "seed 0")
+    assert measured[3:] == ["seed 0"]
+    assert set(json.loads((source / "parts.json").read_text())["parts"]) == {"seed 0"}  # those of other code are gone
+    third.finish()
+    assert not (source / "parts.json").exists()
+
+
 def test_list_and_help_answer_without_torch() -> None:
     script = (
         "import sys; from carousel.cli.main import main;"

@@ -8,12 +8,12 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carousel.errors import UsageError
-from carousel.runs import RunFolder
+from carousel.runs import RunFolder, environment
 
 from .sources import SOURCES, fetch
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "interval"]
 
+PARTS = "parts.json"
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t, 97.5 %, with 1, 2, … degrees of freedom."""
 
@@ -49,10 +50,12 @@ class Recipe:
         out: the folder for its output; made where it does not exist.
         smoke: a run of seconds that only shows that everything works.
         data_dir: where data sets lie.
+        store: keep what `part` measures in the recipe's own folder too.
 
     Attributes:
         claims: what was recorded with `claim`.
         kept: the files of `figure` and `text`, which are stored with the result.
+        machines: on which the run's parts were measured, where that was before this run.
 
     Raises:
         UsageError: `out` or `data_dir` is a file, or can't be used.
@@ -64,10 +67,21 @@ class Recipe:
         ...     recipe.claim("|1/2 + 1/4 + … - 1|", "< 1e-5", error, error < 1e-5, source="geometric series")
     """
 
-    def __init__(self, name: str, source: Path, out: Path, *, smoke: bool = False, data_dir: Path | None = None):
+    def __init__(
+        self,
+        name: str,
+        source: Path,
+        out: Path,
+        *,
+        smoke: bool = False,
+        data_dir: Path | None = None,
+        store: bool = False,
+    ):
         self.name, self.source, self.out, self.smoke = name, source, out, smoke
         self.claims: list[dict[str, Any]] = []
         self.kept: list[str] = []
+        self.machines: list[str] = []
+        self._store = store
         self._data_dir = data_dir
         self._digests = {"run": code_digest(source)}
         self._since = time.perf_counter()
@@ -187,6 +201,39 @@ class Recipe:
         self._count(saved["seconds"])
         return saved["state"]
 
+    def part(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The numbers of a part that stands for itself, such as one of several trainings; it is measured only once.
+
+        With `--store` they are also written to `parts.json` in the recipe's own folder as soon as they are there, so
+        that a run of many hours can be put together on several days; they go when the whole result is stored.
+
+        Args:
+            name: of the part, different from all others of the recipe.
+            measure: gives plain data, as JSON can hold. Ask for all `data` before.
+
+        Returns:
+            What `measure` gave, now or earlier, with the same code and data.
+        """
+        homes = [RunFolder(self.state("")), *([RunFolder(self.source)] if self._store else [])]
+        for home in homes:
+            kept = home.read_json(PARTS, {})
+            if kept.get("digests") == self._digests and name in kept["parts"]:
+                one = kept["parts"][name]
+                self._since -= one["seconds"]
+                self.machines += [] if one["machine"] in self.machines else [one["machine"]]
+                self.say(f"{name}: measured on {one['date'][:10]}")
+                return one["found"]
+        since = self.seconds
+        found = measure()
+        about = environment()
+        one = {"date": about["date"], "machine": about["processor"], "seconds": self.seconds - since, "found": found}
+        for home in homes:
+            home.path.mkdir(parents=True, exist_ok=True)
+            kept = home.read_json(PARTS, {})
+            earlier = kept["parts"] if kept.get("digests") == self._digests else {}
+            home.write_json(PARTS, {"digests": self._digests, "parts": {**earlier, name: one}})
+        return found
+
     def train(self, name: str, data: Any, **options: Any) -> carousel.Run:
         """`carousel.train` on one thread, with the run folder `state(name)`; `data` and `options` are as there.
 
@@ -212,8 +259,10 @@ class Recipe:
         return self.state("").exists()
 
     def finish(self) -> None:
-        """Remove what lies in `state`."""
+        """Remove what lies in `state`, and the parts that were kept elsewhere."""
         shutil.rmtree(self.state(""), ignore_errors=True)
+        if self._store:
+            (self.source / PARTS).unlink(missing_ok=True)
 
 
 def code_digest(folder: Path) -> str:

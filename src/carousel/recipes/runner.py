@@ -90,11 +90,12 @@ def run(
         smoke: a run of seconds that only shows that everything works.
         data_dir: the folder with the data sets.
         out: the folder for the output, by default `runs/recipes/NAME`; a result that is there is replaced.
-        store: copy the result, its figures and texts into the recipe's own folder, and write its page's table anew.
+        store: copy the result, its figures and texts into the recipe's own folder, and write its page's table anew;
+            until then keep there what parts of it are done, and go on from those.
 
     Returns:
         What `result.json` holds: `name`, `claims`, `seconds`, `threads`, `versions`, `date`, `smoke`,
-        `machine` (its processor) and `code` (`code_digest` when it began).
+        `machine` (its processor; several, if parts were measured on others) and `code` (`code_digest` when it began).
 
     Raises:
         UsageError: there is no such recipe, its data are missing, or a smoke run is to be stored.
@@ -107,7 +108,8 @@ def run(
     if store and not os.access(source, os.W_OK):
         raise UsageError(f"The folder {source} can't be written; --store is for a source tree of your own.")
     out = Path("runs/recipes") / name if out is None else Path(out)
-    recipe = Recipe(name, source, out, smoke=smoke, data_dir=None if data_dir is None else Path(data_dir))
+    data = None if data_dir is None else Path(data_dir)
+    recipe = Recipe(name, source, out, smoke=smoke, data_dir=data, store=store)
     try:
         _load(source).run(recipe)
     except KeyboardInterrupt as stop:
@@ -120,7 +122,7 @@ def run(
         "seconds": round(recipe.seconds, 2),
         **{key: about[key] for key in ("threads", "versions", "date")},
         "smoke": smoke,
-        "machine": about["processor"],
+        "machine": ", ".join(dict.fromkeys([*recipe.machines, about["processor"]])),
         "code": recipe.code,
     }
     RunFolder(recipe.out).write_json("result.json", result)

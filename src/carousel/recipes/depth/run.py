@@ -9,6 +9,7 @@ recognition", CVPR 2016, section 4.2 and figure 6.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ def trainings(recipe: carousel.recipes.Recipe, size: Size, train: Images, held_o
     found: Found = {f"{kind}{depth}": [] for kind in KINDS for depth in size.depths}
     for seed in SEEDS[: 2 if recipe.smoke else None]:
         for name, runs in found.items():
-            runs.append(trained(recipe, name, size, seed, train, held_out))
+            one = partial(trained, recipe, name, size, seed, train, held_out)
+            runs.append(recipe.part(f"{name}, {size.filters} filters, seed {seed}", one))
     return found
 
 

@@ -88,8 +88,6 @@ def trained(
     schedule = torch.optim.lr_scheduler.MultiStepLR(rule, milestones)
     generator, wrong, seconds = torch.Generator().manual_seed(seed), [], 0.0
     saved = recipe.load(place)
-    if saved is not None and "train" in saved:
-        return saved
     if saved is not None:
         net.load_state_dict(saved["net"])
         rule.load_state_dict(saved["rule"])
@@ -113,6 +111,4 @@ def trained(
         recipe.save(place, {**states, "generator": generator.get_state(), "wrong": wrong, "seconds": seconds})
         recipe.say(f"{place}, epoch {epoch + 1} of {size.epochs}: {wrong[-1]:.2%} wrong, {seconds:.0f} s")
     errors = {"train": error(net, train), "held_out": error(net, held_out)}
-    found = {**errors, "wrong": wrong, "seconds": seconds, "parameters": sum(p.numel() for p in net.parameters())}
-    recipe.save(place, found)
-    return found
+    return {**errors, "wrong": wrong, "seconds": seconds, "parameters": sum(p.numel() for p in net.parameters())}

@@ -9,6 +9,7 @@ Krizhevsky, Sutskever & Hinton, "ImageNet classification with deep convolutional
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -33,18 +34,15 @@ SEEDS, LONGEST = range(1, 5), 30
 def measured(
     recipe: carousel.recipes.Recipe, start: str, function: str, x: Tensor, y: Tensor, bar: float
 ) -> tuple[dict[float, float], list[Course]]:
-    """Epochs of each rate tried, on a seed of its own, and the trainings with the fastest; what is done is kept."""
-    done: dict[str, Course] = recipe.load("courses") or {}
+    """Epochs of each rate tried, on a seed of its own, and the trainings with the fastest."""
     weights, first = (STARTS[start][what][function] for what in ("weights", "first"))
     longest, seeds = (4, SEEDS[:2]) if recipe.smoke else (4 * LONGEST, SEEDS)
 
     def trained(rate: float, quarters: int, seed: int = 0) -> Course:
-        key = f"{start}, {function}, rate {rate:g}, seed {seed}"
-        if key not in done:
-            done[key] = course(x, y, function, weights, rate, seed, bar=bar, quarters=quarters)
-            recipe.save("courses", done)
-            recipe.say(f"{key}: {done[key]['epochs']:.2f} epochs, {recipe.seconds:.0f} s")
-        return done[key]
+        key = f"{start}, {function}, rate {rate:g}, seed {seed}, at most {quarters / 4:g} epochs"
+        one = recipe.part(key, partial(course, x, y, function, weights, rate, seed, bar=bar, quarters=quarters))
+        recipe.say(f"{key}: {one['epochs']:.2f} epochs, {recipe.seconds:.0f} s")
+        return one
 
     tried = fastest(trained, first, longest)
     rate = min(tried, key=lambda r: tried[r])
