@@ -98,11 +98,7 @@ class Run:
             RunFolderError: there are no weights yet, or they are damaged.
         """
         if self._model is None:
-            config = self.config
-            kind = of_run(config)
-            source = cell_of(kind, config, self._cell, self._folder)
-            settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
-            network = kind.network(self._folder.read_json, settings, source)
+            network, source = self._network()
             tensors = self._folder.load_model()
             try:
                 network.load_state_dict(tensors)
@@ -114,6 +110,17 @@ class Run:
                 ) from error
             self._model = network.to(next(t.dtype for t in tensors.values() if t.is_floating_point())).eval()
         return self._model
+
+    def untrained(self) -> nn.Module:
+        """The same network with new random weights, drawn from PyTorch's global generator."""
+        return self._network()[0].to(next(self.model.parameters()).dtype)
+
+    def _network(self) -> tuple[nn.Module, CellSource | None]:
+        config = self.config
+        kind = of_run(config)
+        source = cell_of(kind, config, self._cell, self._folder)
+        settings = Settings.from_dict(config).resolved(kind.defaults, kind=kind.name)
+        return kind.network(self._folder.read_json, settings, source), source
 
     def stream(self, count: int, **options: Any) -> Iterator[str]:
         """Pieces of new text as they are generated; the arguments are those of `sample`."""

@@ -26,17 +26,19 @@ def _inspect(
     /,
     cell: str | None = None,
     text: str | None = None,
+    words: tuple[str, ...] = (),
     tokens: int = 20_000,
     out: str | None = None,
     json: str | None = None,
 ) -> None:
-    """Look inside a network that was trained on a text or on images. Or draw the circuit of a formula.
+    """Look inside a trained network. Or draw the circuit of a formula.
 
     Args:
         what: A run folder; or a formula such as "(x + y) * z", to be drawn with values and gradients on each edge.
         values: Of the formula's names, as x=-2.
         cell: FILE.py:Class again, if the run was trained with your own cell.
         text: A file to read with a language model; the run's dev part if not given.
+        words: Whose neighbors to show, as king queen; and analogies, as man:woman::king.
         tokens: Of the text, at most.
         out: The page (.html), or of a formula also the picture (.svg). If not given: inspect.html in the run folder,
             circuit.html.
@@ -52,7 +54,7 @@ def _inspect(
         raise UsageError(f"{values[0]!r} is no option; values such as x=-2 belong to a formula.")
     from ..inspection import inspect_run
 
-    found = inspect_run(what, cell=cell, text=text, out=out, tokens=tokens, progress=_say)
+    found = inspect_run(what, cell=cell, text=text, words=words, out=out, tokens=tokens, progress=_say)
     print("\n".join(_lines(found.numbers)))
     print(f"The page is {found.page}")
     if json is not None:
@@ -61,16 +63,20 @@ def _inspect(
 
 def _lines(numbers: dict[str, Any]) -> list[str]:
     """What was found, in short."""
-    if "units" not in numbers:
-        dead = sum(layer["dead"] for layer in numbers["depth"])
-        seen = [f"{one['layer']}: a unit sees {' x '.join(map(str, one['receptive_field']))} pixels"
-                for one in numbers["layers"]]  # fmt: skip
-        return [*seen, f"dead units: {dead or 'none'}"]
-    units = [f"{one['score']:.3f} (control {one['control']:.2f})  {one['property']}: {one['name']}"
-             for one in numbers["units"][:8]]  # fmt: skip
-    memory = ", ".join(f"{steps} steps {name}" for name, steps in numbers["memory"]["length"].items())
-    largest = numbers["dynamics"]["lyapunov"][0]
-    return [*units, f"memory: {memory}", f"largest Lyapunov exponent: {largest:+.4f} nats a step"]
+    lines = [f"{one['score']:.3f} (control {one['control']:.2f})  {one['property']}: {one['name']}"
+             for one in numbers.get("units", [])[:8]]  # fmt: skip
+    lines += [f"{one['layer']}: a unit sees {' x '.join(map(str, one['receptive_field']))} pixels"
+              for one in numbers.get("layers", [])]  # fmt: skip
+    lines += [f"{asked}: {', '.join(near)}" for asked, near in list(numbers.get("words", {}).items())[:8]]
+    for name, rate in numbers.get("time", {"rates": {}})["rates"].items():
+        lines.append(f"gradient through time, {name}: times {rate:.3f} per step back")
+    if "memory" in numbers:
+        said = ", ".join(f"{steps} steps {name}" for name, steps in numbers["memory"]["length"].items())
+        lines.append(f"memory: {said}")
+    if numbers.get("dynamics"):
+        lines.append(f"largest Lyapunov exponent: {numbers['dynamics']['lyapunov'][0]:+.4f} nats a step")
+    dead = sum(layer["dead"] for layer in numbers["depth"])
+    return [*lines, f"dead units: {dead or 'none'}"]
 
 
 def _say(what: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,9 +13,10 @@ from .. import inspect
 from ..cells.base import Cell
 from ..errors import UsageError
 from ..nn import LanguageModel
-from ..tasks.kinds import of_run
+from ..tasks.images import ImageTask
 from ..trained import Run, load
-from .convolutional import inspect_image_network
+from .any_network import inspect_any_network
+from .convolutional import inspect_image_network, is_convolutional
 from .language import TOKENS, inspect_language_model
 
 __all__ = ["Inspection", "inspect_run"]
@@ -26,8 +27,9 @@ class Inspection:
     """What was found.
 
     Attributes:
-        numbers: what the page says in numbers, as plain data: of a language model `units`, `gates`, `time`, `memory`,
-            `dynamics`, `depth`; of a network for images `layers`, `examples`, `depth`.
+        numbers: what the page says in numbers, as plain data. Of each network `depth` and, before training,
+            `depth_before`; of a language model also `units`, of a convolutional one `layers` and `examples`, of a
+            recurrent one `time`, `gates`, `memory` and `dynamics`, of one with vectors of words `words`.
         page: where it is.
     """
 
@@ -40,19 +42,22 @@ def inspect_run(
     *,
     cell: str | type[Cell] | None = None,
     text: str | Path | None = None,
+    words: Sequence[str] = (),
     out: str | Path | None = None,
     tokens: int = TOKENS,
     progress: Callable[[str], object] = lambda said: None,
 ) -> Inspection:
-    """Look inside a trained network, with its own dev part.
+    """Look inside a trained network, with its own data.
 
-    Of a language model: what its units track, its gates, gradients through time, memory, dynamics. Of a network for
-    images: filters, what channels look for, what decides, ideal images. Of both, activations through depth.
+    Of a language model: what its units track. Of a convolutional network: filters, what channels look for, what
+    decides, ideal images. Of recurrent layers: gates, gradients through time, memory, dynamics. Of words: neighbors,
+    analogies, a map. Of every network: activations and gradients through depth, before and after training.
 
     Args:
-        run: a run that was trained on a text or on images.
+        run: a run of any kind of data.
         cell: your own cell again, if the run has one.
         text: a file to read with a language model, instead of the dev part.
+        words: whose neighbors to show, and analogies as "man:woman::king"; some that come often if not given.
         out: the page; `inspect.html` in the run folder if not given.
         tokens: of the text, at most.
         progress: told what is looked at.
@@ -61,24 +66,25 @@ def inspect_run(
         `Inspection`.
 
     Raises:
-        UsageError: the run is of another kind of data, or the page can't be written.
+        UsageError: something is asked for that such a network does not have, or the page can't be written.
         DataError: the data have changed, or the text is too short.
     """
     run = run if isinstance(run, Run) else load(run, cell=cell)
-    kind = of_run(run.config).name
+    model = run.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if isinstance(run.model, LanguageModel):
-            sections, numbers = inspect_language_model(run, text, tokens, progress)
-        elif kind == "images":
-            if text is not None:
-                raise UsageError(f"{run.path} was trained on images, and --text is about texts; leave it out.")
-            sections, numbers = inspect_image_network(run, progress)
+        if isinstance(model, LanguageModel):
+            sections, numbers = inspect_language_model(run, text, tokens, words, progress)
         else:
-            raise UsageError(
-                f"{run.path} was trained on neither a text nor images, which is what `carousel inspect` reads; in "
-                "Python, carousel.inspect works on its run.model."
-            )
+            if text is not None:
+                raise UsageError(f"{run.path} is no language model, and --text is what one is to read; leave it out.")
+            task = run.task()
+            if is_convolutional(model, task):
+                if words:
+                    raise UsageError("The network knows no words, which is what --words asks about; leave it out.")
+                sections, numbers = inspect_image_network(model, cast(ImageTask, task), progress)
+            else:
+                sections, numbers = inspect_any_network(model, task, words, progress)
     page = Path(out) if out is not None else run.path / "inspect.html"
     try:
         page.write_text(inspect.sections_page(f"Inside {run.path.name}", sections), "utf-8")

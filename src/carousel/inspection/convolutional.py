@@ -1,4 +1,4 @@
-"""A network for images seen from within: filters, what channels look for, what decides, depth."""
+"""A convolutional network seen from within: filters, what channels look for, what decides, depth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import inspect
-from ..errors import UsageError
 from ..tasks.images import ImageTask
-from ..trained import Run
+from .depth import look_through_depth
 
-__all__ = ["inspect_image_network"]
+__all__ = ["inspect_image_network", "is_convolutional"]
 
 Sections = list[tuple[str, str, str]]
 
@@ -22,21 +21,18 @@ CHANNELS = 12
 """Of a layer whose patches are drawn."""
 
 
-def inspect_image_network(run: Run, progress: Callable[[str], object]) -> tuple[Sections, dict[str, Any]]:
-    """The sections of the page, and the numbers in them.
+def is_convolutional(model: nn.Module, task: Any) -> bool:
+    """Whether it names the class of images, by convolutions."""
+    convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    return isinstance(task, ImageTask) and task.problem.targets == "classes" and convolutions
 
-    Raises:
-        UsageError: the network gives back images instead of naming their class, or has no convolution.
-        DataError: the images have changed since.
-    """
-    model, task = run.model, run.task()
-    assert isinstance(task, ImageTask)
+
+def inspect_image_network(
+    model: nn.Module, task: ImageTask, progress: Callable[[str], object]
+) -> tuple[Sections, dict[str, Any]]:
+    """The sections of the page, and the numbers in them."""
     classes = task.plan.classes
-    if task.problem.targets != "classes":
-        raise UsageError(f"{run.path} is an autoencoder; `carousel inspect` looks at networks that name classes.")
     convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    if not convolutions:
-        raise UsageError(f"The network of {run.path} has no convolution, so that there are no filters to look at.")
     rows = task.parts["dev"][:IMAGES] if len(task.parts["dev"]) else task.parts["train"][:IMAGES]
     images = task.pixels(rows, torch.device("cpu"))
     labels = torch.from_numpy(task.data.labels[rows])
@@ -59,8 +55,13 @@ def inspect_image_network(run: Run, progress: Callable[[str], object]) -> tuple[
     picture = inspect.class_picture(ideal, names=classes)
     sections.append(("The ideal image of each class", "By gradient ascent on its score.", picture.svg()))
     progress("depth")
-    numbers["depth"] = _depth(model, images, labels, sections)
-    return sections, numbers
+    some, truth = images[:128], labels[:128]
+
+    def loss(network: nn.Module) -> Tensor:
+        return nn.functional.cross_entropy(network(some), truth)
+
+    untrained = task.network().to(images.dtype)
+    return sections, numbers | look_through_depth(model, untrained, loss, f"{len(some)} images", sections)
 
 
 def _filters(model: nn.Module, sections: Sections) -> None:
@@ -114,14 +115,3 @@ def _decisions(
         ))  # fmt: skip
         examples.append({"answer": name, "truth": truth, "probability": float(probability[place])})
     return examples
-
-
-def _depth(model: nn.Module, images: Tensor, labels: Tensor, sections: Sections) -> list[dict[str, Any]]:
-    some, truth = images[:128], labels[:128]
-    layers = inspect.through_depth(model, lambda: nn.functional.cross_entropy(model(some), truth))
-    dead = [one for one in layers if bool(one.dead.any())]
-    said = ", ".join(f"{int(one.dead.sum())} of {len(one.dead)} in {one.name}" for one in dead) or "none"
-    sections.append(("Through depth", f"Each layer's activations, and the gradient that reaches them. Dead: {said}.",
-                     inspect.svg_text(inspect.draw(layers), "Activations and gradients by layer")))  # fmt: skip
-    return [{"name": one.name, "kind": one.kind, "mean": one.mean, "deviation": one.deviation,
-             "gradient": one.gradient, "dead": int(one.dead.sum())} for one in layers]  # fmt: skip

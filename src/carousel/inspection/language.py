@@ -1,4 +1,4 @@
-"""A language model seen from within: units, gates, gradients through time, memory, dynamics, depth."""
+"""A language model seen from within: units, words, gates, gradients through time, memory, dynamics, depth."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import inspect
 from ..data.text_files import find_files
-from ..errors import DataError
+from ..data.tokenizers import Tokenizer
+from ..errors import DataError, UsageError
 from ..nn import LanguageModel
 from ..settings import Settings
 from ..tasks.kinds import of_run
 from ..trained import Run
+from .depth import look_through_depth
+from .recurrent import SETTLED, look_at_dynamics, look_at_gates, look_at_memory, look_through_time
+from .words import Symbols, look_at_words
 
 __all__ = ["inspect_language_model"]
 
@@ -31,11 +36,19 @@ WINDOW = 256
 
 
 def inspect_language_model(
-    run: Run, text: str | Path | None, tokens: int, progress: Callable[[str], object]
+    run: Run, text: str | Path | None, tokens: int, words: Sequence[str], progress: Callable[[str], object]
 ) -> tuple[Sections, dict[str, Any]]:
     """The sections of the page, and the numbers in them.
 
+    Args:
+        run: of a language model.
+        text: to read, in place of the dev part.
+        tokens: of it, at most.
+        words: to be asked about, see `look_at_words`.
+        progress: told what is looked at.
+
     Raises:
+        UsageError: there are words to be asked about, and the network has no vectors, or none of these.
         DataError: the text has nothing that the network knows, or is too short.
     """
     model = run.model
@@ -43,18 +56,52 @@ def inspect_language_model(
     ids = _tokens(run, text)[:tokens]
     if len(ids) < 2 * WINDOW:
         raise DataError(f"The text has {len(ids):,} tokens; to look at a network takes {2 * WINDOW} or more.")
-    symbols = [run.tokenizer.decode(ids[i : i + 1].tolist()) for i in range(len(ids))]
+    decoder = run.tokenizer.stream_decoder()
+    symbols = [decoder.feed(token) for token in ids.tolist()]
     sections: Sections = []
     progress("units")
     numbers: dict[str, Any] = {
         "tokens": len(ids),
         "units": [vars(one) for one in _units(model, ids, symbols, sections)],
     }
-    looks = {"gates": _gates, "time": _time, "memory": _memory, "dynamics": _dynamics, "depth": _depth}
-    for name, look in looks.items():
-        progress(name)
-        numbers[name] = look(model, ids, sections)
-    return sections, numbers
+    if model.embedding is not None:
+        progress("words")
+        numbers["words"] = look_at_words(_symbols(model.embedding, run.tokenizer, ids), words, sections)
+    elif words:
+        raise UsageError("The network has no vectors of words, which is what --words asks about; leave it out.")
+    windows = _windows(ids, 16, WINDOW + 1)
+    one, several = (model.embed(_windows(ids, count)).detach() for count in (1, 16))
+    progress("gates")
+    numbers["gates"] = look_at_gates(model.recurrent, one, sections)
+    progress("time")
+    numbers["time"] = look_through_time(
+        model, lambda: F.cross_entropy(model(windows[:-1])[0][-1], windows[-1]),
+        f"The loss of the last token alone, and what of it reaches the states of the {WINDOW} steps before.", sections,
+    )  # fmt: skip
+    progress("memory")
+    numbers["memory"] = look_at_memory(
+        lambda x: torch.log_softmax(model.scores(model.recurrent(x)[0]), -1), several, "What the token k steps ago "
+        "does to the probabilities of the next: by gradient, and by putting another one in its place.",
+        "another token", sections,
+    )  # fmt: skip
+    progress("dynamics")
+    along = model.embed(ids[: WINDOW + SETTLED]).detach()
+    numbers["dynamics"] = look_at_dynamics(model.recurrent, along, "the text", sections)
+    progress("depth")
+
+    def loss(network: nn.Module) -> Tensor:
+        return F.cross_entropy(network(windows[:-1])[0].flatten(0, 1), windows[1:].flatten())
+
+    return sections, numbers | look_through_depth(
+        model, run.untrained(), loss, f"{windows[1:].numel():,} tokens", sections
+    )
+
+
+def _symbols(embedding: nn.Embedding, tokenizer: Tokenizer, ids: Tensor) -> Symbols:
+    """The vocabulary with its vectors; those that come in the text first."""
+    names = [tokenizer.decode([number]) for number in range(tokenizer.size)]
+    order = torch.bincount(ids, minlength=len(names)).argsort(descending=True, stable=True)
+    return Symbols(embedding, names, tokenizer.unit, order)
 
 
 def _tokens(run: Run, text: str | Path | None) -> Tensor:
@@ -121,76 +168,3 @@ def _windows(ids: Tensor, count: int, length: int = WINDOW) -> Tensor:
     """(length, windows) from all over the text."""
     starts = torch.linspace(0, len(ids) - length - 1, min(count, max(1, len(ids) // length))).long()
     return torch.stack([ids[s : s + length] for s in starts.tolist()], 1)
-
-
-def _gates(model: LanguageModel, ids: Tensor, sections: Sections) -> list[dict[str, Any]]:
-    inputs = model.embed(_windows(ids, 1)).detach()
-    gates = [q for q in inspect.quantities(model.recurrent, inputs) if q.is_gate]
-    if gates:
-        figure = inspect.svg_text(inspect.draw(gates), "Openness of each gate of each unit, step by step")
-        sections.append(("Gates", f"Along {len(inputs)} tokens, each row a unit, white is open; units in the order of "
-                         "their mean.", figure))  # fmt: skip
-    return [{"name": g.name, "layer": g.layer, "mean": float(g.values.mean()), "open": g.open, "closed": g.closed}
-            for g in gates]  # fmt: skip
-
-
-def _time(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
-    windows = _windows(ids, 16, WINDOW + 1)
-
-    def loss() -> Tensor:
-        return nn.functional.cross_entropy(model(windows[:-1])[0][-1], windows[-1])
-
-    found = inspect.gradients_through_time(model, loss)
-    rates = {name: found.rate(name) for name in found.norms}
-    said = ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
-    sections.append(("Gradient through time", f"The loss of the last token alone, and what of it reaches the states of "
-                     f"the {WINDOW} steps before. Factor per step backward: {said}.",
-                     inspect.svg_text(inspect.draw(found), "Norm of the gradient at each step")))  # fmt: skip
-    return {"rates": rates, "norms": {name: norms.tolist() for name, norms in found.norms.items()}}
-
-
-def _memory(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
-    inputs = model.embed(_windows(ids, 16)).detach()
-
-    def network(x: Tensor) -> Tensor:
-        return torch.log_softmax(model.scores(model.recurrent(x)[0]), -1)
-
-    found = {"by gradient": inspect.memory_by_gradient(network, inputs),
-             "by another token": inspect.memory_by_intervention(network, inputs)}  # fmt: skip
-    lengths = {name: memory.length() for name, memory in found.items()}
-    sections.append(("Memory", "What the token k steps ago does to the probabilities of the next: by gradient, and by "
-                     "putting another one in its place. The number is the last step whose influence is at least 1/e of "
-                     "the largest.", inspect.svg_text(inspect.draw(found), "Influence against steps ago")))  # fmt: skip
-    return {"length": lengths}
-
-
-def _dynamics(model: LanguageModel, ids: Tensor, sections: Sections) -> dict[str, Any]:
-    system = inspect.recurrence(model.recurrent)
-    inputs = model.embed(ids[: WINDOW + 100]).detach()
-    found = inspect.lyapunov(system, inputs, count=min(8, system.size), discard=100)
-    largest = float(found.exponents[0])
-    states = system.run(inputs)[0].detach()
-    values = inspect.eigenvalues(system, states[-2:-1], inputs[-1:]) if system.size <= 1024 else None
-    said = (
-        f"Along the text, a small change of the state {'grows' if largest > 0 else 'shrinks'} by "
-        f"{100 * abs(np.exp(largest) - 1):.2f} % a step (largest Lyapunov exponent {largest:+.4f} ± "
-        f"{2 * float(found.errors[0]):.4f} nats a step)."
-    )
-    figures = inspect.svg_text(inspect.draw(found), "The largest Lyapunov exponents")
-    if values is not None:
-        figures += inspect.svg_text(inspect.draw(values), "Eigenvalues of a step's Jacobian, and the unit circle")
-    sections.append(("Dynamics", said, figures))
-    return {"lyapunov": found.exponents.tolist()}
-
-
-def _depth(model: LanguageModel, ids: Tensor, sections: Sections) -> list[dict[str, Any]]:
-    windows = _windows(ids, 16, WINDOW + 1)
-
-    def loss() -> Tensor:
-        return nn.functional.cross_entropy(model(windows[:-1])[0].flatten(0, 1), windows[1:].flatten())
-
-    layers = inspect.through_depth(model, loss)
-    sections.append(("Through depth", "Each layer's activations, and the gradient that reaches them.",
-                     inspect.svg_text(inspect.draw(layers), "Activations and gradients by layer")))  # fmt: skip
-    return [{"name": one.name, "kind": one.kind, "mean": one.mean, "deviation": one.deviation,
-             "gradient": one.gradient} for one in layers]  # fmt: skip

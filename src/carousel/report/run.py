@@ -73,7 +73,11 @@ def next_commands(folder: RunFolder) -> list[tuple[str, str]]:
     """What a person may want to type after training, and what it does."""
     run, carousel = _with_cell(folder), _program()
     of_kind = [(f"{carousel} {words.replace('{run}', run)}", about) for words, about in _shown(folder)["commands"]]
-    return [*of_kind, (f"{carousel} report {folder.path}", "write the page anew")]
+    of_all = [
+        (f"{carousel} inspect {run}", "look inside the network"),
+        (f"{carousel} report {folder.path}", "write the page anew"),
+    ]
+    return [*of_kind, *(one for one in of_all if one[0] not in dict(of_kind))]  # older runs name some themselves
 
 
 def _shown(folder: RunFolder) -> dict[str, Any]:

@@ -248,7 +248,6 @@ def _commands(beginning: str) -> tuple[tuple[str, str], ...]:
     return (
         ("sample {run} --chars 500", "let the network write"),
         (f"sample {{run}} --prompt {prompt} --temperature 0.5", "go on from your own words, more carefully"),
-        ("inspect {run}", "look inside: what its units track, its gates and its memory"),
     )
 
 
