@@ -95,6 +95,24 @@ def test_a_deep_bidirectional_layer_inside_a_network_that_is_left_as_it_was() ->
     torch.testing.assert_close(net(x), net(x))
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, carousel.nn.GRU])
+def test_of_sequences_of_several_lengths_each_step_counts_those_that_have_it(kind: Any) -> None:
+    layer = kind(3, 5, bidirectional=True, dtype=torch.float64)
+    lengths = [7, 4, 1]
+    alone = [torch.randn(length, 3, dtype=torch.float64) for length in lengths]
+
+    def loss(output: Tensor) -> Tensor:
+        return (output**2).sum()
+
+    each = [gradients_through_time(layer, lambda x=x: loss(layer(x)[0])).norms for x in alone]
+    packed = nn.utils.rnn.pack_sequence(alone)
+    found = gradients_through_time(layer, lambda: loss(layer(packed)[0].data)).norms
+    for name, norms in found.items():
+        for step in range(7):
+            some = torch.stack([one[name][step] for one, length in zip(each, lengths, strict=True) if length > step])
+            torch.testing.assert_close(norms[step], some.square().mean().sqrt())
+
+
 def test_a_loop_by_hand_and_what_is_refused() -> None:
     step = nn.Linear(6, 4)
 

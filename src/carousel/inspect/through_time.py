@@ -44,7 +44,7 @@ class Gradients:
 
     Attributes:
         norms: name of a state, such as "rnn: h" or "rnn: c of layer 2, backward" → (time,) :math:`‖∂L/∂h_t‖`, the root
-            of its mean square over the sequences of the batch. Step t is step t of the input.
+            of its mean square over the sequences that have a step t. Step t is step t of the input.
     """
 
     norms: dict[str, Tensor]
@@ -127,7 +127,7 @@ def _norms(name: str, records: list[Any]) -> dict[str, Tensor]:
             of = f" of layer {depth + 1}" * (layer.num_layers > 1) + ", backward" * bool(direction)
             for state in cell.state_sizes:
                 gradients = _or_none(partial(trajectory.gradients, state, depth, direction))
-                norms = _norm(gradients, trajectory.states(state, depth, direction), 1)
+                norms = _norm(gradients, trajectory.states(state, depth, direction), 1, trajectory.lengths)
                 pieces.setdefault(f"{name}: {state}{of}", []).append(norms)
     return {state: torch.cat(some) for state, some in pieces.items()}
 
@@ -139,13 +139,16 @@ def _or_none(gradients: Callable[[], Tensor]) -> Tensor | None:
         return None
 
 
-def _norm(gradient: Tensor | None, state: Tensor, dims: int) -> Tensor:
+def _norm(gradient: Tensor | None, state: Tensor, dims: int, lengths: Tensor | None = None) -> Tensor:
     """The root mean square over the batch of Euclidean norms; `dims` dimensions stand before the batch."""
     if gradient is None:
         return torch.zeros(state.shape[:dims])
     if state.ndim == dims + 1:  # a single sequence
         gradient = gradient.unsqueeze(dims)
     square = gradient.detach().flatten(dims + 1).square().sum(-1)
+    if lengths is not None:
+        alive = torch.arange(len(square), device=square.device).unsqueeze(1) < lengths
+        return ((square * alive).sum(1) / alive.sum(1).clamp_min(1)).sqrt()
     return square.mean(dims).sqrt()
 
 

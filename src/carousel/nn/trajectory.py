@@ -33,6 +33,11 @@ class Trajectory:
         self._records = records
         self._directions = directions
 
+    @property
+    def lengths(self) -> Tensor | None:
+        """(batch,) steps of each sequence; None where all have as many as the input."""
+        return self._records[0][2]
+
     def states(self, name: str, layer: int = 0, direction: int = 0) -> Tensor:
         """The state `name` after every step, (time, batch, *shape)."""
         steps, lengths, backward = self._find(name, layer, direction)
