@@ -11,6 +11,7 @@ import json
 import math
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -190,6 +191,9 @@ def test_every_recipe_has_its_page_and_a_stored_full_run(name: str) -> None:
     assert page.startswith(f"# {name}: {recipes.title(name)}\n")
     assert recipes.claims_in_markdown(result) in page
     assert f"carousel recipe run {name}" in page
+    pictures = re.findall(r"!\[([^\]]*)\]", page)
+    assert pictures
+    assert all(len(said.split()) >= 8 for said in pictures), "in the brackets stands what the picture shows"
     lines = len((folder / "run.py").read_text().splitlines())
     assert 60 <= lines <= 150
 

@@ -153,10 +153,16 @@ class Recipe:
         self.claims.append({**values, "met": bool(met), "source": source})
 
     def figure(self, figure: Figure, name: str) -> Path:
-        """Save a `matplotlib.figure.Figure`; `name` ends in .svg or .png. The same figure gives the same bytes."""
+        """Save a `matplotlib.figure.Figure`; `name` ends in .svg or .png. The same figure gives the same bytes.
+
+        Lines that only their color tells apart get dashes.
+        """
         import matplotlib
 
+        from .figures import tell_apart
+
         metadata = {"Date": None} if name.endswith(".svg") else None
+        tell_apart(figure)
         with matplotlib.rc_context({"svg.hashsalt": "carousel", "svg.fonttype": "none"}):
             figure.savefig(self.out / name, metadata=metadata)
         return self._keep(name)
