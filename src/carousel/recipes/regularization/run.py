@@ -9,6 +9,7 @@ Ioffe & Szegedy, "Batch normalization", 2015.
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -43,16 +44,15 @@ def parts(digits: Digits, test: Digits, seed: int, sizes: tuple[int, int]) -> di
 
 def trainings(recipe: carousel.recipes.Recipe, digits: Digits, test: Digits) -> dict[str, dict[float, Runs]]:
     """Every strength of every regularizer, on every seed; a stopped run goes on training by training."""
-    done = recipe.load("runs") or {}
+    done: dict[str, dict[str, float]] = {}
     sizes, epochs, seeds = ((20, 20), 1, SEEDS[:2]) if recipe.smoke else ((TRAIN, DEV), EPOCHS, SEEDS)
     for seed in recipe.steps(0, len(seeds)):
         of_seed = parts(digits, test, seed, sizes)
         for kind, strengths in STRENGTHS.items():
             for strength in strengths:
-                if (key := f"{kind} {strength}, seed {seed}") not in done:
-                    done[key] = trained(kind, strength, seed, epochs, **of_seed)
-                    recipe.save("runs", done)
-                    recipe.say(f"{key}: dev error {done[key]['dev_error']:.2%}, {recipe.seconds:.0f} s")
+                key = f"{kind} {strength}, seed {seed}"
+                done[key] = recipe.part(key, partial(trained, kind, strength, seed, epochs, **of_seed))
+                recipe.say(f"{key}: dev error {done[key]['dev_error']:.2%}, {recipe.seconds:.0f} s")
     return {
         kind: {strength: [done[f"{kind} {strength}, seed {seed}"] for seed in seeds] for strength in strengths}
         for kind, strengths in STRENGTHS.items()

@@ -10,6 +10,7 @@ folds (Pang & Lee, "Seeing stars", ACL 2005). Kim, "Convolutional neural network
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ def run(recipe: carousel.recipes.Recipe) -> None:
     rows = rt_polarity([recipe.data(f"sentiment/rt-polarity.{kind}") for kind in ("pos", "neg")])
     news = recipe.data("ptb/ptb.train.txt")
     rows = rows[:300] if recipe.smoke else rows
-    folds = [one_fold(recipe, rows, number, news) for number in range(2 if recipe.smoke else FOLDS)]
+    count = 2 if recipe.smoke else FOLDS
+    folds = [recipe.part(f"fold {n + 1}", partial(one_fold, recipe, rows, n, news)) for n in range(count)]
     found = {variant: [one["accuracy"][variant] for one in folds] for variant in VARIANTS}
     recipe.figure(draw(found), "folds.svg")
     means = {variant: carousel.recipes.interval(values) for variant, values in found.items()}
