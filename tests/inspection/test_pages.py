@@ -56,8 +56,8 @@ def test_labelled_sequences_in_one_direction_have_words_gates_memory_and_depth()
     assert numbers["dynamics"] is None  # too short
     vocabulary = run.task().data.vocabulary  # pyright: ignore[reportAttributeAccessIssue]
     near = inspect.nearest(run.model.embedding.weight[1:], vocabulary.symbols[1:], "film", 6)  # pyright: ignore
-    assert list(numbers["words"]["film"]) == near.words
-    assert set(numbers["words"]["film:plot::actor"]).isdisjoint({"film", "plot", "actor"})
+    assert list(numbers["words"]["asked"]["film"]) == near.words
+    assert set(numbers["words"]["asked"]["film:plot::actor"]).isdisjoint({"film", "plot", "actor"})
     with pytest.raises(UsageError, match="There is no vector of the word 'flim'; did you mean 'film'"):
         carousel.inspect_run(run, words=["flim"])
     with pytest.raises(UsageError, match="'film:plot' is no question; write it as man:woman::king"):
@@ -146,5 +146,23 @@ def test_symbols_without_letters_and_twice_the_same_can_be_told_apart() -> None:
     assert symbols.names == ["a", "� 4", "� 3", "\\n", "␣"]
     assert symbols.vectors[0].argmax() == 5
     sections: list[tuple[str, str, str]] = []
-    assert set(look_at_words(symbols, ["a"], sections)["a"]) == {"� 4", "� 3", "\\n", "␣"}
+    assert set(look_at_words(symbols, ["a"], sections)["asked"]["a"]) == {"� 4", "� 3", "\\n", "␣"}
     assert len(sections) == 2
+
+
+def test_learned_neighbors_are_told_from_chance() -> None:
+    random = torch.randn(300, 40, generator=torch.Generator().manual_seed(1))
+    learned = random[torch.arange(300) // 2] + 0.1 * random
+    said: list[list[tuple[str, str, str]]] = [[], []]
+    names = [f"w{n}" for n in range(300)]
+    chance, found = (
+        look_at_words(Symbols(nn.Embedding.from_pretrained(vectors), names, "word"), [], sections)
+        for vectors, sections in zip((random, learned), said, strict=True)
+    )
+    unit = nn.functional.normalize(random)
+    expected = (unit @ unit.T - 2 * torch.eye(300)).amax(1).mean()
+    assert chance["nearest"] == pytest.approx(float(expected), rel=1e-5)
+    assert chance["nearest"] == pytest.approx(chance["random"], rel=0.05)
+    assert found["nearest"] > 0.9
+    assert [("no more than chance" in sections[0][1]) for sections in said] == [True, False]
+    assert found["asked"]

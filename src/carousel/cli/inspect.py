@@ -67,7 +67,9 @@ def _lines(numbers: dict[str, Any]) -> list[str]:
              for one in numbers.get("units", [])[:8]]  # fmt: skip
     lines += [f"{one['layer']}: a unit sees {' x '.join(map(str, one['receptive_field']))} pixels"
               for one in numbers.get("layers", [])]  # fmt: skip
-    lines += [f"{asked}: {', '.join(near)}" for asked, near in list(numbers.get("words", {}).items())[:8]]
+    if "words" in numbers:
+        lines += [f"{asked}: {', '.join(near)}" for asked, near in list(numbers["words"]["asked"].items())[:8]]
+        lines.append("cosine to the nearest: {nearest:.2f}, of random vectors {random:.2f}".format(**numbers["words"]))
     for name, rate in numbers.get("time", {"rates": {}})["rates"].items():
         lines.append(f"gradient through time, {name}: times {rate:.3f} per step back")
     if "memory" in numbers:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import inspect
@@ -15,6 +16,10 @@ from ..errors import UsageError
 __all__ = ["Symbols", "look_at_words"]
 
 ASKED, NEIGHBORS, MAPPED = 16, 6, 250
+COUNTED = 500
+"""Whose nearest neighbors are compared with those of random vectors."""
+TOLD = 1.15
+"""So many times as near as random ones they are no chance."""
 
 
 class Symbols:
@@ -53,6 +58,10 @@ def look_at_words(symbols: Symbols, asked: Sequence[str], sections: list[tuple[s
         asked: words, and questions such as "man:woman::king" (man is to woman as king is to what?).
         sections: of the page; grown by two.
 
+    Returns:
+        `asked`: for each the nearest ones with their cosines; the mean cosine of a word's nearest one, `nearest`, and
+        that of as many random vectors, `random`.
+
     Raises:
         UsageError: a word has no vector, or a question is none.
     """
@@ -64,17 +73,20 @@ def look_at_words(symbols: Symbols, asked: Sequence[str], sections: list[tuple[s
             raise UsageError(f"{question!r} is no question; write it as man:woman::king.")
         found[question] = inspect.analogy(symbols.vectors, symbols.names, *parts, NEIGHBORS)
     listed = {
-        asked: [(name, float(score)) for name, score in zip(near.words, near.similarity, strict=True)]
-        for asked, near in found.items()
+        one: [(name, float(score)) for name, score in zip(some.words, some.similarity, strict=True)]
+        for one, some in found.items()
     }
     rows = "".join(
-        f"<tr><td>{escape(one)}</td><td>{', '.join(f'{escape(name)} {score:.2f}' for name, score in near)}</td></tr>"
-        for one, near in listed.items()
+        f"<tr><td>{escape(one)}</td><td>{', '.join(f'{escape(name)} {score:.2f}' for name, score in some)}</td></tr>"
+        for one, some in listed.items()
     )
+    near, random = (_nearness(vectors) for vectors in (symbols.vectors, _random_like(symbols.vectors)))
+    weak = "" if near > TOLD * random else f" That is no more than chance: read nothing into these {symbols.unit}s."
     sections.append((
         f"Which {symbols.unit}s are alike to it",
         f"The nearest of {len(symbols.names):,} {symbols.unit}s, by the cosine of the vectors that were learned; of an "
-        "analogy a:b::c those with the largest cosines to b and to c, less that to a.",
+        "analogy a:b::c those with the largest cosines to b and to c, less that to a. The nearest one of a "
+        f"{symbols.unit} has a cosine of {near:.2f} on average; of as many random vectors {random:.2f}.{weak}",
         f"<div class=wide><table><tr><th>{symbols.unit}<th>nearest</tr>{rows}</table></div>",
     ))  # fmt: skip
     if len(symbols.names) > 3 and symbols.vectors.shape[1] > 1:
@@ -85,7 +97,20 @@ def look_at_words(symbols: Symbols, asked: Sequence[str], sections: list[tuple[s
             f"Their first two principal components, of the {min(MAPPED, len(symbols.names))} that come most often.",
             picture.svg(),
         ))  # fmt: skip
-    return {one: dict(near) for one, near in listed.items()}
+    return {"asked": {one: dict(some) for one, some in listed.items()}, "nearest": near, "random": random}
+
+
+@torch.no_grad()
+def _nearness(vectors: Tensor) -> float:
+    """The mean cosine of the first ones to their nearest neighbor."""
+    unit = F.normalize(vectors)
+    some = unit[:COUNTED]
+    cosines = (some @ unit.T).fill_diagonal_(-1.0)
+    return float(cosines.amax(1).mean())
+
+
+def _random_like(vectors: Tensor) -> Tensor:
+    return torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
 
 
 def _seen(name: str) -> str:
