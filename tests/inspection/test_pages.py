@@ -166,3 +166,13 @@ def test_learned_neighbors_are_told_from_chance() -> None:
     assert found["nearest"] > 0.9
     assert [("no more than chance" in sections[0][1]) for sections in said] == [True, False]
     assert found["asked"]
+
+
+def test_layers_that_skip_have_no_single_map_and_all_the_rest() -> None:
+    draw = random.Random(0)
+    Path("text.txt").write_text("".join(draw.choices("abcde \n", k=9000)))
+    run = carousel.train("text.txt", out="run", hidden_size=8, layers=2, skip=True, dev=0.3, **FEW)
+    numbers = carousel.inspect_run(run).numbers
+    assert {"units", "words", "time", "memory", "depth"} <= set(numbers)
+    assert not {"gates", "dynamics"} & set(numbers)
+    assert len(numbers["time"]["rates"]) == 4

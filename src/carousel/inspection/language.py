@@ -21,7 +21,7 @@ from ..settings import Settings
 from ..tasks.kinds import of_run
 from ..trained import Run
 from .depth import look_through_depth
-from .recurrent import SETTLED, look_at_dynamics, look_at_gates, look_at_memory, look_through_time
+from .recurrent import SETTLED, is_one_map, look_at_dynamics, look_at_gates, look_at_memory, look_through_time
 from .words import Symbols, look_at_words
 
 __all__ = ["inspect_language_model"]
@@ -71,8 +71,9 @@ def inspect_language_model(
         raise UsageError("The network has no vectors of words, which is what --words asks about; leave it out.")
     windows = _windows(ids, 16, WINDOW + 1)
     one, several = (model.embed(_windows(ids, count)).detach() for count in (1, 16))
-    progress("gates")
-    numbers["gates"] = look_at_gates(model.recurrent, one, sections)
+    if is_one_map(model.recurrent):
+        progress("gates")
+        numbers["gates"] = look_at_gates(model.recurrent, one, sections)
     progress("time")
     numbers["time"] = look_through_time(
         model, lambda: F.cross_entropy(model(windows[:-1])[0][-1], windows[-1]),
@@ -84,9 +85,10 @@ def inspect_language_model(
         "does to the probabilities of the next: by gradient, and by putting another one in its place.",
         "another token", sections,
     )  # fmt: skip
-    progress("dynamics")
-    along = model.embed(ids[: WINDOW + SETTLED]).detach()
-    numbers["dynamics"] = look_at_dynamics(model.recurrent, along, "the text", sections)
+    if is_one_map(model.recurrent):
+        progress("dynamics")
+        along = model.embed(ids[: WINDOW + SETTLED]).detach()
+        numbers["dynamics"] = look_at_dynamics(model.recurrent, along, "the text", sections)
     progress("depth")
 
     def loss(network: nn.Module) -> Tensor:

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from .. import inspect
 from ..nn import Recurrent
 
-__all__ = ["Reached", "look_at_dynamics", "look_at_gates", "look_at_memory", "look_through_time", "reached"]
+__all__ = [
+    "Reached",
+    "is_one_map",
+    "look_at_dynamics",
+    "look_at_gates",
+    "look_at_memory",
+    "look_through_time",
+    "reached",
+]
 
 Sections = list[tuple[str, str, str]]
 
@@ -23,8 +31,13 @@ FEWEST = 120
 """Steps without which they mean nothing."""
 
 
+def is_one_map(layer: Recurrent) -> bool:
+    """Whether its next state follows from the last one and the input, as what `carousel.inspect` follows must."""
+    return layer.directions == 1 and not (layer.skip and layer.num_layers > 1)
+
+
 class Reached(NamedTuple):
-    """A recurrent layer in one direction, and what came to it.
+    """A recurrent layer that is one map of states, and what came to it.
 
     Attributes:
         name: in its network.
@@ -50,7 +63,7 @@ class Reached(NamedTuple):
 
 
 def reached(model: nn.Module, run: Callable[[], Any]) -> list[Reached]:
-    """What comes to each recurrent layer in one direction while the network runs, at its first call."""
+    """What comes to each recurrent layer that is one map, while the network runs, at its first call."""
     with _caught(model) as calls, torch.no_grad():
         run()
     return calls
@@ -59,7 +72,7 @@ def reached(model: nn.Module, run: Callable[[], Any]) -> list[Reached]:
 @contextlib.contextmanager
 def _caught(model: nn.Module) -> Iterator[list[Reached]]:
     calls: list[Reached] = []
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, Recurrent) and m.directions == 1]
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, Recurrent) and is_one_map(m)]
 
     def hook(name: str, layer: Recurrent, args: Any, keywords: dict[str, Any]) -> None:
         if all(one.layer is not layer for one in calls):
