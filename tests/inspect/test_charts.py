@@ -69,9 +69,15 @@ def test_what_is_drawn_are_the_numbers(results: dict[str, Any]) -> None:
     drawn = {line.get_label(): line.get_ydata() for line in axis.get_lines()}
     torch.testing.assert_close(torch.tensor(drawn["largest singular value"]), results["carry"].spectral)
     assert any(label.startswith("bound") for label in drawn)
-    titles = [axis.get_title("left") for axis in draw(results["gates"]).axes[:-1]]
-    assert len(titles) == 6
+    axes = draw(results["gates"]).axes[:-1]
+    titles = [axis.get_title("left") for axis in axes]
+    assert len(titles) == 10
     assert sum("f (forget), layer" in title for title in titles) == 2
+    memory = next(q for q in results["gates"] if (q.name, q.layer) == ("c", 2))
+    drawn = {line.get_label(): line.get_ydata() for line in axes[titles.index("c, layer 2")].get_lines()}
+    assert len(drawn) == 4
+    for unit in range(4):
+        torch.testing.assert_close(torch.tensor(drawn[f"unit {unit}"]), memory.values[:, 0, unit])
 
 
 def test_what_has_no_picture() -> None:
@@ -79,5 +85,5 @@ def test_what_has_no_picture() -> None:
         draw("x")
     with pytest.raises(UsageError, match="at least one"):
         draw([])
-    with pytest.raises(UsageError, match="no gates"):
-        draw(quantities(nn.RNN(2, 3), torch.zeros(4, 1, 2)))
+    with pytest.raises(UsageError, match="neither gates nor states"):
+        draw([q for q in quantities(nn.LSTM(2, 3), torch.zeros(4, 1, 2)) if q.name == "g"])

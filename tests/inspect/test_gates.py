@@ -40,6 +40,7 @@ def test_gates_of_an_lstm_are_those_of_its_equations() -> None:
         for name, value in {"i": i, "f": f, "g": g, "o": o, "c": c, "h": h}.items():
             torch.testing.assert_close(found[name, 1].values[t], value.detach())
     assert {name for (name, layer), q in found.items() if q.is_gate and layer == 2} == {"i", "f", "o"}
+    assert {name for (name, layer), q in found.items() if q.is_state and layer == 2} == {"h", "c"}
     forget = found["f", 1]
     torch.testing.assert_close(forget.openness, forget.values.mean((1, 2)))
     assert 0 <= forget.open + forget.closed <= 1
@@ -74,7 +75,18 @@ def test_a_cell_of_the_users_own() -> None:
             h = keep * h + lose * write
             return h, (h,)
 
-    found = {q.name: q for q in look(carousel.nn.Recurrent(Own, 2, 3), torch.randn(6, 2))}
+    class Unnamed(Own):
+        def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            (h,) = state
+            return h, (super().step(x, state)[0],)
+
+    own, x = carousel.nn.Recurrent(Own, 2, 3), torch.randn(6, 2)
+    unnamed = carousel.nn.Recurrent(Unnamed, 2, 3)
+    unnamed.load_state_dict(own.state_dict())
+    found = {q.name: q for q in look(own, x)}
+    same = {q.name: q for q in look(unnamed, x)}
+    assert found["h"].is_state
+    torch.testing.assert_close(same["h"].values, found["h"].values)  # the new one, though h is the old one there
     assert {name for name, q in found.items() if q.is_gate} == {"both", "keep", "write", "lose"}
     torch.testing.assert_close(found["lose"].values, 1 - found["keep"].values)
     assert found["h"].values.shape == (6, 1, 3)

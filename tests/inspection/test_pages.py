@@ -49,8 +49,8 @@ def test_labelled_sequences_in_one_direction_have_words_gates_memory_and_depth()
     found = carousel.inspect_run(run, words=["film", "film:plot::actor"], progress=said.append)
     assert said == ["words", "time", "gates", "memory", "dynamics", "depth"]
     page, numbers = page_of(found), found.numbers
-    for heading in ("Which words are alike to it", "A map of its words", "Gradient through time", "Gates", "Memory",
-                    "Through depth", "Before, with new random weights"):  # fmt: skip
+    for heading in ("Which words are alike to it", "A map of its words", "Gradient through time", "Gates and states",
+                    "Memory", "Through depth", "Before, with new random weights"):  # fmt: skip
         assert heading in page
     assert {gate["name"] for gate in numbers["gates"]} >= {"i", "f", "o"}
     assert numbers["dynamics"] is None  # too short

@@ -28,6 +28,8 @@ __all__ = ["draw", "svg_text"]
 COLORS = ("#2765a5", "#b84a08", "#246b3c", "#7a4a9e", "#20242a", "#8a6d00")
 STYLES = ("-", "--", "-.", ":")
 """Lines differ in color and in dashes, so that gray paper shows them too."""
+LIVELY = 4
+"""Units of a state that are drawn."""
 GRID = {"color": "#e4e2dd", "linewidth": 0.7}
 
 
@@ -179,35 +181,48 @@ def _(found: Tensor) -> Figure:
 @draw.register(list)
 def _(found: Sequence[Any]) -> Figure:
     if found and all(isinstance(one, Quantity) for one in found):
-        return _gates([one for one in found if one.is_gate])
+        return _quantities([one for one in found if one.is_gate or one.is_state])
     if found and all(isinstance(one, Layer) for one in found):
         return _depth(found)
     raise UsageError("Of a list, draw takes Quantity or Layer, and at least one.")
 
 
-def _gates(gates: Sequence[Quantity]) -> Figure:
-    if not gates:
-        raise UsageError("The network has no gates.")
-    figure = Figure((8, 1.1 + 1.3 * len(gates)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(gates), 1, sharex=True))
+def _quantities(found: Sequence[Quantity]) -> Figure:
+    """Of the first sequence: gates as shades, a row for each unit; states as lines of the units that vary most."""
+    if not found:
+        raise UsageError("The network has neither gates nor states with a name.")
+    figure = Figure((8, 1.1 + 1.3 * len(found)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(found), 1, sharex=True))
     image = None
-    layers = max(gate.layer for gate in gates)
-    for axis, gate in zip(axes, gates, strict=True):
-        values = gate.values[:, 0].flatten(1)
-        order = values.mean(0).argsort()
-        image = axis.imshow(
-            _array(values[:, order].T), aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
-        meaning = f" ({GATES[gate.name]})" if gate.name in GATES else ""
-        axis.set_title(
-            f"{gate.name}{meaning}{f', layer {gate.layer}' if layers > 1 else ''}: mean {gate.openness.mean():.2f}, "
-            f"open {gate.open:.0%}, closed {gate.closed:.0%}", fontsize=9, loc="left",
-        )  # fmt: skip
-        axis.set_ylabel("unit", fontsize=8)
-        axis.set_yticks([])
+    layers = max(one.layer for one in found)
+    for axis, one in zip(axes, found, strict=True):
+        values = one.values[:, 0].flatten(1)
+        meaning = f" ({GATES[one.name]})" if one.is_gate and one.name in GATES else ""
+        title = f"{one.name}{meaning}{f', layer {one.layer}' if layers > 1 else ''}"
+        if one.is_gate:
+            order = values.mean(0).argsort()
+            image = axis.imshow(
+                _array(values[:, order].T), aspect="auto", cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+            )
+            title += f": mean {one.openness.mean():.2f}, open {one.open:.0%}, closed {one.closed:.0%}"
+            axis.set_ylabel("unit", fontsize=8)
+            axis.set_yticks([])
+        else:
+            for number, unit in enumerate(_liveliest(values)):
+                _line(axis, number, np.arange(len(values)), values[:, unit], f"unit {unit}")
+            axis.grid(**GRID)
+            axis.legend(fontsize=6, ncols=4, loc="upper right")
+        axis.set_title(title, fontsize=9, loc="left")
     axes[-1].set_xlabel("step")
-    figure.colorbar(image, ax=axes, label="0 closed, 1 open", shrink=0.8)  # pyright: ignore[reportArgumentType]
+    if image is not None:
+        gates = [axis for axis, one in zip(axes, found, strict=True) if one.is_gate]
+        figure.colorbar(image, ax=gates, label="0 closed, 1 open", shrink=0.8)
     return figure
+
+
+def _liveliest(values: Tensor) -> list[int]:
+    """The units of (time, units) that vary most."""
+    return values.std(0, unbiased=False).argsort(descending=True, stable=True)[:LIVELY].tolist()
 
 
 def _depth(layers: Sequence[Layer]) -> Figure:

@@ -36,12 +36,14 @@ class Quantity:
         layer: from 1.
         values: (time, batch, …).
         is_gate: made by a sigmoid, or one minus such.
+        is_state: handed on to the next step.
     """
 
     name: str
     layer: int
     values: Tensor
     is_gate: bool
+    is_state: bool = False
 
     @property
     def openness(self) -> Tensor:
@@ -89,11 +91,12 @@ def quantities(network: Any, inputs: Tensor, state: Tensor | None = None) -> lis
     with torch.no_grad(), watch:
         system.run(inputs, state)
     found = []
-    for layer, steps in enumerate(watch.steps, 1):
+    for layer, (cell, steps) in enumerate(zip(system.cells, watch.steps, strict=True), 1):
         for name in steps[0]:
             if all(name in step for step in steps):
                 values = torch.stack([step[name][0] for step in steps])
-                found.append(Quantity(name, layer, values, all(step[name][1] for step in steps)))
+                is_gate = all(step[name][1] for step in steps)
+                found.append(Quantity(name, layer, values, is_gate, name in cell.state_sizes))
     return found
 
 
@@ -104,6 +107,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.steps: list[list[dict[str, tuple[Tensor, bool]]]] = [[] for _ in cells]
         self._cells = {id(cell): number for number, cell in enumerate(cells)}
+        self._states = [tuple(cell.state_sizes) for cell in cells]
         self._codes: set[CodeType] = {_code(cell.step) for cell in cells}
         self._gates: list[Tensor] = []
 
@@ -130,7 +134,7 @@ class _Watch(TorchFunctionMode):
         gate, one = args if name in ("__rsub__", "rsub") else reversed(args)
         return isinstance(one, int | float) and one == 1 and any(_same(gate, g) for g in self._gates)
 
-    def _event(self, frame: FrameType, event: str, _: Any) -> None:
+    def _event(self, frame: FrameType, event: str, given: Any) -> None:
         if frame.f_code not in self._codes:
             return
         number = self._cells.get(id(frame.f_locals.get("self")))
@@ -138,11 +142,12 @@ class _Watch(TorchFunctionMode):
             return
         if event == "call":
             self._gates = []
-        elif event == "return":
+        elif event == "return" and given is not None:
             batch = frame.f_locals["x"].shape[0] if "x" in frame.f_locals else None
+            states = self._states[number]
             named = {
                 name: (value.detach(), any(_same(value, gate) for gate in self._gates))
-                for name, value in frame.f_locals.items()
+                for name, value in {**frame.f_locals, **dict(zip(states, given[1], strict=True))}.items()
                 if isinstance(value, Tensor) and name != "x" and value.ndim > 1 and value.shape[0] == batch
             }
             self.steps[number].append(named)

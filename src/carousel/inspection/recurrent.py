@@ -101,12 +101,15 @@ def look_through_time(model: nn.Module, loss: Callable[[], Tensor], of: str, sec
 
 
 def look_at_gates(layer: Recurrent, inputs: Tensor, sections: Sections) -> list[dict[str, Any]]:
-    """The gates of a layer along (time, 1, features); nothing where a cell has none."""
-    gates = [q for q in inspect.quantities(layer, inputs) if q.is_gate]
-    if gates:
-        figure = inspect.svg_text(inspect.draw(gates), "Openness of each gate of each unit, step by step")
-        sections.append(("Gates", f"Along {len(inputs)} steps, each row a unit, white is open; units in the order of "
-                         "their mean.", figure))  # fmt: skip
+    """The gates of a layer along (time, 1, features), and beside them its states."""
+    found = inspect.quantities(layer, inputs)
+    gates = [one for one in found if one.is_gate]
+    shown = [one for one in found if one.is_gate or one.is_state]
+    if shown:
+        figure = inspect.svg_text(inspect.draw(shown), "Openness of each gate of each unit, and states, step by step")
+        sections.append(("Gates and states" if gates else "States", f"Along {len(inputs)} steps. Of a gate each row is "
+                         "a unit, in the order of their means, and white is open; of a state the units that vary most.",
+                         figure))  # fmt: skip
     return [{"name": g.name, "layer": g.layer, "mean": float(g.values.mean()), "open": g.open, "closed": g.closed}
             for g in gates]  # fmt: skip
 
