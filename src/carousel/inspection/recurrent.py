@@ -84,7 +84,7 @@ def _caught(model: nn.Module) -> Iterator[list[Reached]]:
     with contextlib.ExitStack() as stack:
         for name, layer in layers:
             handle = layer.register_forward_pre_hook(
-                lambda m, args, keywords, name=name: hook(name, m, args, keywords), with_kwargs=True
+                lambda m, args, keywords, name=name, layer=layer: hook(name, layer, args, keywords), with_kwargs=True
             )
             stack.callback(handle.remove)
         yield calls

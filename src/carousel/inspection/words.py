@@ -33,8 +33,8 @@ class Symbols:
     """
 
     def __init__(self, embedding: nn.Embedding, names: Sequence[str], unit: str, order: Tensor | None = None):
-        rows = torch.arange(len(names)) if order is None else order
-        shown = dict.fromkeys(row for row in rows.tolist() if not names[row].startswith("<"))
+        rows: list[int] = list(range(len(names))) if order is None else order.tolist()
+        shown = dict.fromkeys(row for row in rows if not names[row].startswith("<"))
         self.unit = unit
         self.names = [_seen(names[row]) for row in shown]
         twice = {name for number, name in enumerate(self.names) if name in self.names[:number]}
@@ -68,10 +68,11 @@ def look_at_words(symbols: Symbols, asked: Sequence[str], sections: list[tuple[s
     words = [one for one in asked if ":" not in one] or ([] if asked else symbols.usual())
     found = {word: inspect.nearest(symbols.vectors, symbols.names, word, NEIGHBORS) for word in words}
     for question in (one for one in asked if ":" in one):
-        parts = [part.strip() for part in question.replace("::", ":").split(":")]
-        if len(parts) != 3 or not all(parts):
-            raise UsageError(f"{question!r} is no question; write it as man:woman::king.")
-        found[question] = inspect.analogy(symbols.vectors, symbols.names, *parts, NEIGHBORS)
+        match [part.strip() for part in question.replace("::", ":").split(":")]:
+            case [a, b, c] if a and b and c:
+                found[question] = inspect.analogy(symbols.vectors, symbols.names, a, b, c, NEIGHBORS)
+            case _:
+                raise UsageError(f"{question!r} is no question; write it as man:woman::king.")
     listed = {
         one: [(name, float(score)) for name, score in zip(some.words, some.similarity, strict=True)]
         for one, some in found.items()
