@@ -107,27 +107,35 @@ def by_evolution(series: Series, order: int, seed: int, rounds: int) -> NARX:
                   lambda: judged(cell, series, order), rounds, seed)  # fmt: skip
 
 
-def with_errors(series: Series, order: int, seed: int, updates: int) -> tuple[float, float]:
-    """True past outputs and past errors: RMSE on the test part in one step, and in free run without errors."""
+def with_errors(series: Series, order: int, seed: int, updates: int) -> PastErrors:
+    """On pieces of 250 steps, with the true past outputs and the past errors; kept by the error on the dev part."""
     torch.manual_seed(seed)
-    parts = {p: [torch.cat(series.lagged(order, p), -1), series.lagged(order, p)[2]] for p in ("train", "dev", "test")}
+    parts = {part: _with_truth(series, order, part) for part in ("train", "dev")}
     cell = PastErrors(parts["train"][0].shape[1] - order - 1, order)
     cell.a.data[:, :-order] = arx(*series.lagged(order, "train"))
     layer = carousel.nn.Recurrent([cell])
-
-    def rmse(part: str) -> float:
-        with torch.no_grad():
-            x, y = parts[part]
-            return float((layer(x.unsqueeze(1))[0][:, 0] - y).square().mean().sqrt()) * series.scale
 
     def loss(generator: torch.Generator) -> Tensor:
         x, y = parts["train"]
         at = torch.randint(len(y) - LENGTH, (16,), generator=generator) + torch.arange(LENGTH).unsqueeze(1)
         return (layer(x[at])[0] - y[at])[order:].square().mean()
 
-    train(cell, loss, lambda: rmse("dev"), updates, seed)
-    inputs = series.lagged(order, "train")[0].shape[1]
-    return rmse("test"), errors(cell.without(inputs, order), series, order, "test")[1]
+    train(cell, loss, lambda: one_step_with_errors(cell, series, order, "dev"), updates, seed)
+    return cell
+
+
+@torch.no_grad()
+def one_step_with_errors(cell: PastErrors, series: Series, order: int, part: str) -> float:
+    """RMSE in one step, given true past outputs and past errors."""
+    x, y = _with_truth(series, order, part)
+    layer = carousel.nn.Recurrent([cell])
+    return float((layer(x.unsqueeze(1))[0][:, 0] - y).square().mean().sqrt()) * series.scale
+
+
+def _with_truth(series: Series, order: int, part: str) -> tuple[Tensor, Tensor]:
+    """What a network with past errors reads, and what it is to say."""
+    x, past, y = series.lagged(order, part)
+    return torch.cat([x, past, y], -1), y
 
 
 def time_delay(series: Series, seed: int, updates: int) -> float:

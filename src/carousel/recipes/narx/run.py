@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +20,13 @@ from matplotlib.figure import Figure
 
 import carousel
 
-from .fit import by_evolution, closed_loop, new, open_loop, time_delay, with_errors
+from .fit import by_evolution, closed_loop, judged, new, one_step_with_errors, open_loop, time_delay, with_errors
 from .models import Series, errors, free_run, read
 from .temperature import forecast_hourly, judge_hourly
 
 ORDERS, SEEDS, FEW, UPDATES, ROUNDS = (2, 4, 8, 12), 8, 3, 3000, 1000
 UNIT = {"Bouc-Wen": "N", "buck": "V"}
-T_95 = {3: 4.303, 8: 2.365}  # Student's t, 97.5 %, for so many seeds
+SHOWN = 300
 
 
 def systems(recipe: carousel.recipes.Recipe) -> dict[str, Series]:
@@ -54,41 +55,45 @@ def one_seed(series: Series, order: int, seed: int, smoke: bool) -> dict[str, An
     """Every model of one seed, on the test part: (one step, free run), and the simulations."""
     updates, rounds = (4, 4) if smoke else (UPDATES, ROUNDS)
     begun = open_loop(new(series, order, seed), series, order, seed, updates)
+    erring = with_errors(series, order, seed, updates)
+    without = erring.without(series.lagged(order, "train")[0].shape[1], order)
+    starts = copy.deepcopy(begun), copy.deepcopy(without)
+    closed = [closed_loop(start, series, order, seed + 100, updates) for start in starts]
     models = {
         "linear ARX": new(series, order, seed),
-        "NARX, series-parallel": open_loop(copy.deepcopy(begun), series, order, seed + 100, updates),
-        "NARX, parallel": closed_loop(begun, series, order, seed + 100, updates),
+        "NARX, series-parallel": open_loop(begun, series, order, seed + 100, updates),
+        "NARX, parallel": min(closed, key=lambda cell: judged(cell, series, order)),
     }
     if seed < FEW:
         models["NARX, parallel, CMA-ES"] = by_evolution(series, order, seed, rounds)
     found: dict[str, Any] = {name: list(errors(cell, series, order, "test")) for name, cell in models.items()}
+    found["NARX, past errors"] = [one_step_with_errors(erring, series, order, "test"),
+                                  errors(without, series, order, "test")[1]]  # fmt: skip
     if seed < FEW:
-        found["NARX, past errors"] = list(with_errors(series, order, seed, updates))
         found["time-delay network"] = [time_delay(series, seed, updates)] * 2
     x, past, y = series.lagged(order, "test")
     with torch.no_grad():
         runs = {name: free_run(cell, x.unsqueeze(1), past[:1])[:, 0, 0] for name, cell in models.items()}
-    return found | {"runs": {"measured": y[:, 0], **runs}}
+    curves = {name: curve[:SHOWN].tolist() for name, curve in {"measured": y[:, 0], **runs}.items()}
+    return found | {"runs": curves} if seed == 0 else found
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval of a ratio, by its logarithm."""
-    logs = torch.tensor(ratios, dtype=torch.float64).log()
-    middle, half = (
-        float(logs.mean()),
-        T_95[len(logs)] * float(logs.std()) / math.sqrt(len(ratios)) if len(ratios) > 1 else 0.0,
-    )
-    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+    logs = [math.log(ratio) for ratio in ratios]
+    low, middle, high = sorted(carousel.recipes.interval(logs)) if len(logs) > 1 else logs * 3
+    return math.exp(middle), math.exp(low), math.exp(high)
 
 
 def draw(results: dict[str, Any]) -> Figure:
     """The first 300 steps of the simulations of the test part."""
     figure = Figure((9, 5.6))
     for axis, name in zip(figure.subplots(2, 1), UNIT, strict=True):
-        for model, curve in results[f"{name}, seed 0"]["runs"].items():
+        curves = results[name][0]["runs"]
+        for model, curve in curves.items():
             if "CMA" not in model:
-                axis.plot(curve[:300], "k" if model == "measured" else "-", linewidth=1.2, label=model)
-        low, high = (float(v) for v in results[f"{name}, seed 0"]["runs"]["measured"].aminmax())
+                axis.plot(curve, "k" if model == "measured" else "-", linewidth=1.2, label=model)
+        low, high = min(curves["measured"]), max(curves["measured"])
         axis.set(ylabel="output, standardized", title=f"{name}: simulated from its inputs alone",
                  ylim=(low - 0.7, high + 0.7))  # fmt: skip
     axis.set_xlabel("step of the test part")
@@ -100,24 +105,19 @@ def draw(results: dict[str, Any]) -> Figure:
 def run(recipe: carousel.recipes.Recipe) -> None:
     """Both systems and the temperature, seed by seed; a stopped run goes on with the next."""
     series, hourly = systems(recipe), recipe.data("series/pollution.csv")
-    results = recipe.load("results") or {}
-    seeds, lines = range(1 if recipe.smoke else SEEDS), []
-    temperature = results.setdefault("temperature", {})
-    for seed in range(1 if recipe.smoke else FEW):
-        if seed not in temperature:
-            temperature[seed] = forecast_hourly(recipe, hourly, seed)
-            recipe.save("results", results)
-            recipe.say(f"temperature, seed {seed} done")
+    few, seeds = (1, 1) if recipe.smoke else (FEW, SEEDS)
+    hours = [
+        recipe.part(f"temperature, seed {seed}", partial(forecast_hourly, recipe, hourly, seed)) for seed in range(few)
+    ]
+    results, lines = {}, []
     for name, one in series.items():
-        if f"{name}, order" not in results:
-            results[f"{name}, order"] = 2 if recipe.smoke else choose_order(one, UPDATES)
-        order = results[f"{name}, order"]
-        for seed in seeds:
-            if f"{name}, seed {seed}" not in results:
-                results[f"{name}, seed {seed}"] = one_seed(one, order, seed, recipe.smoke)
-                recipe.save("results", results)
-                recipe.say(f"{name}, seed {seed} done")
-        runs = [results[f"{name}, seed {seed}"] for seed in seeds]
+        order = (
+            2 if recipe.smoke else recipe.part(f"{name}, order", lambda s=one: {"is": choose_order(s, UPDATES)})["is"]
+        )
+        runs = results[name] = [
+            recipe.part(f"{name}, seed {seed}", partial(one_seed, one, order, seed, recipe.smoke))
+            for seed in range(seeds)
+        ]
         lines += [f"{name}, order {order}: RMSE in {UNIT[name]} on the test part{'one step':>18}{'free run':>22}"]
         for model in (m for m in runs[0] if m != "runs"):
             means = [interval([found[model][k] for found in runs if model in found]) for k in (0, 1)]
@@ -132,11 +132,11 @@ def run(recipe: carousel.recipes.Recipe) -> None:
                 )
                 recipe.claim(what, "< 1, with its 95 % interval", f"{middle:.3f} ({low:.3f} to {high:.3f})", high < 1,
                              "trained on what it is asked for")  # fmt: skip
-    lines += judge_hourly(recipe, list(temperature.values()), interval)
+    lines += judge_hourly(recipe, hours, interval)
     recipe.text("\n".join(lines) + "\n", "table.txt")
     recipe.say("\n".join(lines))
     recipe.figure(draw(results), "simulation.svg")
-    finite = all(math.isfinite(v) for name, found in results.items() if ", seed" in name
-                 for model, pair in found.items() if model != "runs" for v in pair)  # fmt: skip
+    finite = all(math.isfinite(v) for found in results.values() for one in found
+                 for model, pair in one.items() if model != "runs" for v in pair)  # fmt: skip
     recipe.claim("all errors on the test parts, in one step and in free run", "finite", "finite" if finite else "not",
                  finite, "no simulation may blow up")  # fmt: skip
