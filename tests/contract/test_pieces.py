@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from carousel.cells import GRU, LSTM, REGISTRY
 from carousel.nn import Recurrent
 
 from .cases import CASES, Case, by_name, fill, names, normal
-from .helpers import SUMMED, assert_near, gradients, random_state, run_alone, start, tensors, weighted_sum
+from .helpers import SUMMED, assert_near, gradients, like, random_state, run_alone, start, tensors, weighted_sum
 
 PIECEWISE = [case for case in CASES if not case.draws]  # noise is drawn for the whole sequence at once
 REGISTERED = [case for case in PIECEWISE if case.name in REGISTRY]
@@ -36,8 +37,21 @@ def _compare(layer: Recurrent, x: Tensor, state: Any, lengths: list[int] | None,
     if reset is not None:
         keywords["reset"] = reset
     got = layer(x, state, **keywords)
-    none = torch.zeros(time, batch, dtype=torch.bool)
-    expected = run_alone(layer, x, state, lengths or [time] * batch, none if reset is None else reset)
+    resets = torch.zeros(time, batch, dtype=torch.bool) if reset is None else reset
+
+    def alone(layer: Recurrent, x: Tensor, state: Any) -> Any:
+        return run_alone(layer, x, state, lengths or [time] * batch, resets)
+
+    def moved() -> Any:
+        """The gradients of the pieces where every number is off by a few ε."""
+        noise = 4 * torch.finfo(torch.float64).eps
+        other, one, start = copy.deepcopy(layer), like(x, x.dtype, noise), like(state, x.dtype, noise)
+        with torch.no_grad():
+            for p in other.parameters():
+                p.copy_(like(p, p.dtype, noise))
+        return gradients(weighted_sum(alone(other, one, start)), other, one, start)
+
+    expected = alone(layer, x, state)
     if lengths is not None:
         for b, length in enumerate(lengths):
             assert not got[0][length:, b].any(), "the output beyond a row's length is not zero"
@@ -48,6 +62,7 @@ def _compare(layer: Recurrent, x: Tensor, state: Any, lengths: list[int] | None,
         gradients(weighted_sum(expected), layer, *others),
         SUMMED,
         "gradient",
+        moved,
     )
 
 
