@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-STEPS = 240
+STEPS = 120
 OPTIONS = (
     f"--steps {STEPS} --hidden-size 24 --embedding-size 8 --batch 4 --window 12 --backward 24 --dropout 0.2 "
     "--evaluations 5 --threads 1 --checkpoint-seconds 0.05 --layers 2 --device cpu --schedule plateau"
@@ -95,6 +95,7 @@ def test_killed_at_random_moments(workplace: Path, undisturbed: Path, command: C
     same_weights(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_step(workplace: Path, undisturbed: Path, command: Command, finish: Finish) -> None:
     run = workplace / "early"
     process = command("train", "text.txt", *OPTIONS, "--out", "early")

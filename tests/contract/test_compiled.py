@@ -17,7 +17,7 @@ from carousel.errors import CellError
 from carousel.nn import Recurrent
 
 from . import user_cells
-from .cases import CASES, Case, by_name, names, normal
+from .cases import CASES, REGISTERED, Case, by_name, names, normal
 from .helpers import (
     SUMMED,
     assert_equals_the_loop,
@@ -49,7 +49,20 @@ SOME = [
 ]  # fmt: skip
 """One of each kind, for what does not depend on the equations."""
 
+DAILY = {case.name for case in [*REGISTERED, *SOME]}
+"""These run at all sizes and in all ways by default, the others at one size and in two ways; the rest with `-m slow`.
+
+Every cell, precision and combination of lengths and resets is a program of its own, and half of the time of this file
+goes into compiling them.
+"""
+
+
+def _tier(case: Case, default: bool = False) -> tuple[pytest.MarkDecorator, ...]:
+    return () if default or case.name in DAILY else (pytest.mark.slow,)
+
+
 all_cases = pytest.mark.parametrize("case", CASES, ids=names(CASES))
+daily_cases = pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=_tier(c)) for c in CASES])
 some_cases = pytest.mark.parametrize("case", SOME, ids=names(SOME))
 
 
@@ -90,10 +103,20 @@ def _loop(layer: Recurrent) -> Recurrent:
     return other
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{str(s[0])[6:]}-time{s[1]}-batch{s[2]}-hidden{s[3]}")
-@all_cases
-def test_sizes(case: Case, size: tuple[torch.dtype, int, int, int]) -> None:
-    dtype, time, batch, hidden = size
+SIZED = [
+    pytest.param(
+        case,
+        *size,
+        id=f"{case.name}-{str(size[0])[6:]}-time{size[1]}-batch{size[2]}-hidden{size[3]}",
+        marks=_tier(case, size == SIZES[0]),
+    )
+    for case in CASES
+    for size in SIZES
+]
+
+
+@pytest.mark.parametrize(("case", "dtype", "time", "batch", "hidden"), SIZED)
+def test_sizes(case: Case, dtype: torch.dtype, time: int, batch: int, hidden: int) -> None:
     layer, x, state = _problem(case, time, batch, hidden, inputs=5, dtype=dtype)
     assert_equals_the_loop(layer, x, state)
 
@@ -112,12 +135,17 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-# Every combination of lengths and resets is a program of its own, to be compiled: those for one alone, for some cells.
 ALONE = [("lengths", case) for case in SOME] + [("reset", case) for case in SOME]
 RUNS = ALONE + [(way, case) for way in WAYS if way not in ("lengths", "reset") for case in CASES]
 
 
-@pytest.mark.parametrize(("way", "case"), RUNS, ids=[f"{case.name}-{way}" for way, case in RUNS])
+@pytest.mark.parametrize(
+    ("way", "case"),
+    [
+        pytest.param(way, case, id=f"{case.name}-{way}", marks=_tier(case, way in ("own-start", "all-of-it")))
+        for way, case in RUNS
+    ],
+)
 def test_ways_to_run(way: str, case: Case) -> None:
     options, keywords = WAYS[way]
     layer, x, state = _problem(case, **options)
@@ -144,7 +172,7 @@ def test_another_step_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@all_cases
+@daily_cases
 def test_inference(case: Case, mode: Callable[[], Any]) -> None:
     layer, x, state = _problem(case)
     keywords = {"lengths": LENGTHS, "reset": RESET}
@@ -154,13 +182,14 @@ def test_inference(case: Case, mode: Callable[[], Any]) -> None:
     assert_near(got, _run(_loop(layer), x, state, **keywords), SUMMED)
 
 
-@all_cases
+@daily_cases
 def test_inference_in_pieces(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHUNK", 1)
     layer, x, state = _problem(case)
+    keywords = {"lengths": LENGTHS, "reset": RESET}
     with torch.no_grad():
-        got = _run(layer, x, state, reset=RESET)
-    assert_near(got, _run(_loop(layer), x, state, reset=RESET), SUMMED)
+        got = _run(layer, x, state, **keywords)
+    assert_near(got, _run(_loop(layer), x, state, **keywords), SUMMED)
 
 
 @pytest.mark.parametrize("part", ["output", "one-step", "state"])

@@ -14,7 +14,7 @@ from .cases import fill, normal
 from .helpers import assert_equals_the_loop, random_state
 from .random_cells import build, program
 
-QUICK = range(25)
+QUICK = range(12)
 FOLDS, CELLS, VARIATIONS = 40, 10, 8
 """The slow tier: so many tests of so many programs, each run in so many sizes (3,200 cases in all)."""
 

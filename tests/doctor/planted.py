@@ -260,5 +260,10 @@ def names(faults: Iterable[str], *, seen: Collection[str] = (), slow: Collection
     ]
 
 
+def runs(healthy: Iterable[str], *, slow: Collection[str]) -> list[Any]:
+    """Healthy runs as parameters."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in healthy]
+
+
 def codes(found: list[Any]) -> list[str]:
     return [f.code for f in found]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from carousel.cells import GRU
+from carousel.cells import GRU, LSTM, LeakyRNN
 from carousel.engine import build
 from carousel.errors import CellError
 from carousel.nn import Recurrent
@@ -46,6 +46,12 @@ def test_one_build_serves_all_sizes_and_a_second_process(tmp_path: Path, monkeyp
     for inputs, hidden, time, batch in ((3, 5, 4, 2), (7, 64, 1, 1), (64, 33, 9, 17)):
         Recurrent(GRU, inputs, hidden, backend="cpu")(torch.ones(time, batch, inputs))[0].sum().backward()
     assert _builds(tmp_path) == builds
+    for more, (cell, options) in enumerate([(LSTM, {"layer_norm": True}), (LeakyRNN, {"time_constant": 3.0})], 1):
+        for hidden in (5, 64, 33):  # a mean over them is a number in the equations, and no part of a build either
+            Recurrent(cell, 3, hidden, backend="cpu", **options)(torch.ones(4, 2, 3))[0].sum().backward()
+        assert len(_builds(tmp_path)) == 2 + more
+    Recurrent(LeakyRNN, 3, 5, backend="cpu", time_constant=7.0)(torch.ones(4, 2, 3))[0].sum().backward()
+    assert len(_builds(tmp_path)) == 4
     others = sorted(p.suffix for p in (tmp_path / "kernels").iterdir() if p.suffix != ".so")
     assert others == ([".gch", ".h"] if build._is_gcc() else []), "something unfinished was left, or no headers"
 

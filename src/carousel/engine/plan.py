@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from .graph import Block, Node
 from .kernels import Kernels
 from .program import Program, Slot
@@ -161,13 +163,14 @@ class _Planner:
 
     @cached_property
     def constants(self) -> tuple[At, ...]:
-        """Where the vectors, packed matrices, index tables and sizes are listed that the generated code reads."""
+        """Where all is listed that the generated code reads: vectors, packed matrices, index tables, sizes, numbers."""
         tables, code = self.tables, self.code
         return (
             tables.table(*(At(("vector", i)) for i in code.vectors)),
             tables.table(*self.panels[: len(code.packed)]),
             tables.table(*[tables.data(t) for t in code.tables]),
             tables.table(*code.sizes),
+            tables.data(np.array(code.numbers, dtype=f"f{self.item}").tobytes()),
         )
 
     @cached_property

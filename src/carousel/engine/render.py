@@ -1,7 +1,8 @@
 """Rendering: phases become C++ text.
 
-Sizes are no part of the text: every length and offset is an entry of a table given at run time, so that one build
-serves all sizes of a cell. Which rows, vectors, packed matrices and index tables the code wants is listed beside it.
+Sizes are no part of the text: every length, offset and number such as 1/n is an entry of a table given at run time, so
+that one build serves all sizes of a cell. Beside it is listed which rows, vectors, packed matrices and index tables the
+code wants.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Code:
         vectors: numbers of vectors.
         packed: blocks of matrices.
         tables: index tables.
-        sizes: the numbers that the text refers to.
+        sizes: the lengths and offsets that the text refers to.
+        numbers: the constants that it refers to.
     """
 
     text: str = ""
@@ -36,6 +38,7 @@ class Code:
     packed: list[Block] = field(default_factory=list)
     tables: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    numbers: list[float] = field(default_factory=list)
 
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==",
@@ -130,14 +133,14 @@ class _Renderer:
             self.lines += [f"        {line}" for line in body.per_row]
             self.lines += ["      }"]
         self.lines += [
-            "      for (long j = j0; j < j1; j += VL) at(j, n, [&](auto full, int lanes) {",
-            "        constexpr bool F = decltype(full)::value; (void)lanes;",
+            "      for (long j = j0; j < j1; j += VL) {",
+            "        const int lanes = lanes_at(j, n); (void)lanes;",
             *(f"        {line}" for line in body.before_rows),
             "        for (long r = 0; r < m; r++) {",
             *(f"          {line}" for line in per_vector),
             "        }",
             *(f"        {line}" for line in body.after_rows),
-            "      });",
+            "      }",
             "    });",
             "  }",
             "  (void)D; (void)id;",
@@ -175,10 +178,10 @@ class _Renderer:
         self.lines += ["    for (long o = 0; o < outer; o++) {"]
         self.lines += [f"      {line}" for line in body.before_rows]
         self.lines += [
-            "      for (long i = 0; i < inner; i += VL) at(i, inner, [&](auto full, int lanes) {",
-            "        constexpr bool F = decltype(full)::value; const long j = o * inner + i; (void)lanes; (void)j;",
+            "      for (long i = 0; i < inner; i += VL) {",
+            "        const int lanes = lanes_at(i, inner); const long j = o * inner + i; (void)lanes; (void)j;",
             *(f"        {line}" for line in per_vector),
-            "      });",
+            "      }",
             *(f"      {line}" for line in body.after_rows),
             "    }",
             "  }",
@@ -275,6 +278,7 @@ class _Body:
         self.names: dict[Node, str] = {}
         self.uniform: dict[Node, str] = {}
         self.pointers: dict[tuple, str] = {}
+        self.constants: dict[float, str] = {}
 
     def emit_block(self) -> list[str]:
         to, phase = self.to, self.phase
@@ -295,14 +299,14 @@ class _Body:
                     sum_, at = f"s{len(self.after_rows)}", f"f.rows[{i}].p + id * f.rows[{i}].r_stride + j"
                     if place.shift:
                         at += f" + {to.size(place.shift)}"
-                    self.before_rows.append(f"V {sum_} = ld<F>({at}, lanes);")
+                    self.before_rows.append(f"V {sum_} = ld({at}, lanes);")
                     last.append(f"{sum_} += {value};")
-                    self.after_rows.append(f"st<F>({at}, {sum_}, lanes);")
+                    self.after_rows.append(f"st({at}, {sum_}, lanes);")
                     continue
                 p = self.pointer(place)
                 address = f"{p} + (a + r) * {p}_r + j"
-                value_ = f"ld<F>({address}, lanes) + {value}" if isinstance(target, Store) and target.add else value
-                last.append(f"st<F>({address}, {value_}, lanes);")
+                value_ = f"ld({address}, lanes) + {value}" if isinstance(target, Store) and target.add else value
+                last.append(f"st({address}, {value_}, lanes);")
         return [*self.lines, *last]
 
     def emit_reduce(self) -> list[str]:
@@ -312,10 +316,10 @@ class _Body:
             value = self.number(node.args[0])
             self.before_rows.append(f"V acc{q} = {start[node.data]};")
             if node.data == "sum":
-                self.lines.append(f"acc{q} += F ? {value} : keep({value}, lanes, 0);")
+                self.lines.append(f"acc{q} += keep({value}, lanes, 0);")
             else:
                 other = "-INFINITY" if node.data == "max" else "INFINITY"
-                self.lines.append(f"acc{q} = v{node.data}(acc{q}, F ? {value} : keep({value}, lanes, {other}));")
+                self.lines.append(f"acc{q} = v{node.data}(acc{q}, keep({value}, lanes, {other}));")
             p = self.pointer(to.schedule.places[node])
             result = f"sum_of(acc{q})" if node.data == "sum" else f"{node.data}_of(acc{q}, VL)"
             self.after_rows.append(f"{p}[r * {p}_r + o] = {result};")
@@ -330,6 +334,20 @@ class _Body:
             self.head.append(f"real* const {name} = {address}; const long {name}_r = {stride};")
             self.pointers[key] = name
         return self.pointers[key]
+
+    def constant(self, value: float) -> str:
+        """A number: in the text where it is of a kind that equations are written with, else a name for it."""
+        if math.isnan(value):
+            return "NAN"
+        if math.isinf(value):
+            return "INFINITY" if value > 0 else "-INFINITY"
+        if abs(value) in (0.0, 0.5, 1.0, 2.0):
+            return f"real({value!r})"
+        if value not in self.constants:
+            name = f"c{len(self.constants)}"
+            self.head.append(f"const real {name} = f.numbers[{self.to.index(self.to.code.numbers, value)}];")
+            self.constants[value] = name
+        return self.constants[value]
 
     def number(self, node: Node) -> str:
         """The name of a value that is a number, also where the node is a truth value."""
@@ -354,7 +372,7 @@ class _Body:
         if node in self.names:
             return self.names[node]
         if node.kind == "const":
-            return f"splat({_literal(node.data.value)})"
+            return f"splat({self.constant(node.data.value)})"
         if node.kind == "apply" and self.is_uniform(node):
             name = self.once_per_row(node)
         else:
@@ -372,7 +390,7 @@ class _Body:
     def uniform_expression(self, node: Node) -> str:
         """In memory as a number, once for each row of the tile."""
         if node.kind == "const":
-            return f"splat({_literal(node.data.value)})"
+            return f"splat({self.constant(node.data.value)})"
         if node not in self.uniform:
             if node.kind == "take":
                 text = self.splat(node.args[0], node.data)
@@ -418,10 +436,10 @@ class _Body:
                 text = f"splat(f.vectors[{v}][{self.to.size(where.start)}])"
             elif where.is_slice:
                 offset = f" + {self.to.size(where.start)}" if where.start else ""
-                text = f"ld<F>(f.vectors[{v}]{offset} + j, lanes)"
+                text = f"ld(f.vectors[{v}]{offset} + j, lanes)"
             else:
                 table = self.to.index(self.to.code.tables, where.indices().tobytes())
-                text = f"gather<F>(f.vectors[{v}], f.tables[{table}] + j, lanes)"
+                text = f"gather(f.vectors[{v}], f.tables[{table}] + j, lanes)"
             if self.phase.kind == "reduce":
                 return text
             self.before_rows.append(f"const V {name} = {text};")
@@ -430,9 +448,9 @@ class _Body:
         row = f"{p} + (a + r) * {p}_r"
         if where.is_slice:
             offset = f" + {self.to.size(where.start)}" if where.start else ""
-            return f"ld<F>({row}{offset} + j, lanes)"
+            return f"ld({row}{offset} + j, lanes)"
         table = self.to.index(self.to.code.tables, where.indices().tobytes())
-        return f"gather<F>({row}, f.tables[{table}] + j, lanes)"
+        return f"gather({row}, f.tables[{table}] + j, lanes)"
 
 
 def _formula(fn: str, args: list[str]) -> str:
@@ -441,11 +459,3 @@ def _formula(fn: str, args: list[str]) -> str:
     if fn in _FORMULAS:
         return _FORMULAS[fn].format(*args)
     return f"{_CALLS[fn]}({', '.join(args)})"
-
-
-def _literal(value: float) -> str:
-    if math.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
-    if math.isnan(value):
-        return "NAN"
-    return f"real({value!r})"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..planted import Reads, Run, first_symbol, names
+from ..planted import Reads, Run, first_symbol, names, runs
 
 
 def swapped(batch_first: bool, pick: str) -> Run:
@@ -158,11 +158,18 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
+SLOW = (
+    "each step",
+    "targets in the order of the scores",
+)
+"""Runs that take long."""
+
+
 @pytest.mark.parametrize("name", names(FAULTS))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ..planted import CLASSES, Run, blobs
+from ..planted import CLASSES, Run, blobs, names, runs
 
 
 def stack(phi: nn.Module, gain: float) -> nn.Module:
@@ -61,12 +61,19 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+SLOW = (
+    "exploding-gradient-depth, of a bounded signal",
+    "residual blocks, scaled",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, seen=FAULTS, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ..planted import Run, first_symbol, names, plain, rolled_out
+from ..planted import Run, first_symbol, names, plain, rolled_out, runs
 
 
 def adding(spread: float, lr: float, updates: int = 200) -> Callable[[], None]:
@@ -48,8 +48,12 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "small steps": lambda: rolled_out(dt=0.1, steps=40),
 }
 
-SLOW = ("exploding-gradient-time, behind an update",)
-"""A run that takes long."""
+SLOW = (
+    "exploding-gradient-time, behind an update",
+    "exploding-gradient-time, by hand",
+    "small steps",
+)
+"""Runs that take long."""
 
 
 @pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
@@ -57,6 +61,6 @@ def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

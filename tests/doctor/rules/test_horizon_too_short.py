@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..planted import Run, first_symbol, last_symbol, names, squared
+from ..planted import Run, first_symbol, last_symbol, names, runs, squared
 
 
 def echo(window: int, lag: int, *, carried: bool = True) -> Callable[[], None]:
@@ -162,11 +162,25 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS))
+SLOW = (
+    "horizon-too-short, an empty state",
+    "horizon-too-short, an empty state of a cell",
+    "horizon-too-short, detached on its way",
+    "horizon-too-short, an empty state at each step",
+    "an empty state that loses little",
+    "detached behind what matters",
+    "each step by itself",
+    "a window that holds all that matters",
+    "a loop that is long enough",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

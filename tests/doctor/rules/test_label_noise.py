@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ..planted import Run, apart, blobs, hard, line, mlp, names, noise, squared
+from ..planted import Run, apart, blobs, hard, line, mlp, names, noise, runs, squared
 
 
 def misaligned(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,11 +64,23 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS, seen=SEEN))
+SLOW = (
+    "label-noise, training data evaluated too",
+    "label-noise, little learned",
+    "label-noise, of copies",
+    "compared",
+    "numbers that drift",
+    "copies with their labels",
+    "little to learn",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, seen=SEEN, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

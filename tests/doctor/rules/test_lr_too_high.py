@@ -42,7 +42,14 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS))
+SLOW = (
+    "lr-too-high, momentum",
+    "lr-too-high, over time",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..planted import Run, names, spirals
+from ..planted import Run, names, runs, spirals
 
 
 def islands(count: int = 900) -> tuple[Tensor, Tensor]:
@@ -77,8 +77,12 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 SLOW = (
     "too-deep-plain, as it comes",
     "too-deep-plain, by small steps",
+    "too-deep-plain, clipped",
+    "deep and residual",
+    "deep with norms",
+    "deep, residual and clipped",
 )
-"""Runs of the largest networks."""
+"""Runs that take long."""
 
 
 @pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
@@ -86,6 +90,6 @@ def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

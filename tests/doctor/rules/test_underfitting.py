@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ..planted import Run, mlp, names, noisy_line, spirals, squared
+from ..planted import Run, mlp, names, noisy_line, runs, spirals, squared
 
 
 def bent() -> tuple[Tensor, Tensor]:
@@ -61,11 +61,21 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS))
+SLOW = (
+    "underfitting, nothing between the layers",
+    "underfitting, a loss written out",
+    "underfitting, of data in one batch",
+    "data in one batch, slow but learning",
+    "data in one batch, mostly noise",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..planted import CLASSES, Run, blobs, mlp, names, squared
+from ..planted import CLASSES, Run, blobs, mlp, names, runs, squared
 
 
 def by_class(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,11 +90,21 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS, seen=SEEN))
+SLOW = (
+    "unshuffled-data, of numbers",
+    "unshuffled-data, along a curve",
+    "a curve, shuffled",
+    "batches of one class, by small steps",
+    "a series in its order",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, seen=SEEN, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

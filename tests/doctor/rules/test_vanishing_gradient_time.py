@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ..planted import Reads, Run, first_symbol, last_symbol, names, plain
+from ..planted import Reads, Run, first_symbol, last_symbol, names, plain, runs
 
 
 class Loop(nn.Module):
@@ -50,11 +50,20 @@ HEALTHY: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names(FAULTS))
+SLOW = (
+    "vanishing-gradient-time, noise by heart",
+    "vanishing-gradient-time, by hand",
+    "a gated cell",
+    "a short memory that suffices",
+)
+"""Runs that take long."""
+
+
+@pytest.mark.parametrize("name", names(FAULTS, slow=SLOW))
 def test_a_planted_fault_is_named(name: str, is_named: Callable) -> None:
     is_named(name, FAULTS[name])
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", runs(HEALTHY, slow=SLOW))
 def test_a_healthy_run_is_left_in_peace(name: str, is_left_in_peace: Callable) -> None:
     is_left_in_peace(HEALTHY[name])

@@ -17,6 +17,7 @@ struct Frame {
   const real* const* packed;
   const int32_t* const* tables;
   const long* sizes;
+  const real* numbers;
   long from, to;     // steps; backward runs from `to - 1` down to `from`
   long batch;
   long threads;
@@ -32,14 +33,6 @@ template <class F> INLINE void tiles(long r0, long r1, F f) {
     const long a = r0 + (r1 - r0) * i / count, b = r0 + (r1 - r0) * (i + 1) / count;
     f(a, b - a);
   }
-}
-
-struct Full { static constexpr bool value = true; };
-struct Part { static constexpr bool value = false; };
-
-// Calls f(Full or Part, lanes) for the vector at unit j of n.
-template <class F> INLINE void at(long j, long n, F f) {
-  if (j + VL <= n) f(Full{}, VL); else f(Part{}, int(n - j));
 }
 
 }  // namespace carousel

@@ -54,14 +54,21 @@ INLINE V load_part(const real* p, int lanes) { V v = {}; for (int l = 0; l < lan
 INLINE void store_part(real* p, V v, int lanes) { for (int l = 0; l < lanes; l++) p[l] = v[l]; }
 #endif
 
-// FULL: all VL lanes exist.
-template <bool FULL> INLINE V ld(const real* p, int lanes) { return FULL ? load(p) : load_part(p, lanes); }
-template <bool FULL> INLINE void st(real* p, V v, int lanes) { if (FULL) store(p, v); else store_part(p, v, lanes); }
-template <bool FULL> INLINE V gather(const real* p, const int32_t* index, int lanes) {  // index -1 reads zero
+// All VL lanes exist nearly always: what to do with less is called, so that the code around it stays short.
+#define RARE static __attribute__((noinline, cold, unused))
+RARE V load_some(const real* p, int lanes) { return load_part(p, lanes); }
+RARE void store_some(real* p, V v, int lanes) { store_part(p, v, lanes); }
+INLINE V ld(const real* p, int lanes) { return __builtin_expect(lanes == VL, 1) ? load(p) : load_some(p, lanes); }
+INLINE void st(real* p, V v, int lanes) {
+  if (__builtin_expect(lanes == VL, 1)) store(p, v); else store_some(p, v, lanes);
+}
+INLINE V gather(const real* p, const int32_t* index, int lanes) {  // index -1 reads zero
   V v = {};
-  for (int l = 0; l < (FULL ? VL : lanes); l++) v[l] = index[l] < 0 ? real(0) : p[index[l]];
+  for (int l = 0; l < lanes; l++) v[l] = index[l] < 0 ? real(0) : p[index[l]];
   return v;
 }
+// The lanes that exist of the vector at unit j of n.
+INLINE int lanes_at(long j, long n) { return j + VL <= n ? VL : int(n - j); }
 
 INLINE V select(M m, V yes, V no) { return m ? yes : no; }
 INLINE V from_mask(M m) { return m ? splat(1) : V{}; }
@@ -69,6 +76,7 @@ INLINE M to_mask(V v) { return v != V{}; }
 
 // Lanes beyond `lanes` replaced, so that a reduction ignores them.
 INLINE V keep(V v, int lanes, real other) {
+  if (__builtin_expect(lanes == VL, 1)) return v;
   M lane;
   for (int l = 0; l < VL; l++) lane[l] = l;
   return select(lane < integer(lanes), v, splat(other));
