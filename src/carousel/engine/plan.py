@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
+import torch
 
 from .graph import Block, Node
 from .kernels import Kernels
@@ -170,7 +170,7 @@ class _Planner:
             tables.table(*self.panels[: len(code.packed)]),
             tables.table(*[tables.data(t) for t in code.tables]),
             tables.table(*code.sizes),
-            tables.data(np.array(code.numbers, dtype=f"f{self.item}").tobytes()),
+            tables.data(torch.tensor(code.numbers, dtype=self.program.variant.dtype).numpy().tobytes()),
         )
 
     @cached_property
