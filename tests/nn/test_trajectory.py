@@ -85,6 +85,20 @@ def test_rows_of_their_own_length(cell: type, direction: int) -> None:
             assert all(torch.equal(s, at_the_end) for s in states[length:, b])
 
 
+def test_gradients_of_the_states_alone() -> None:
+    layer = Recurrent(LSTM, 2, 4, 2, bidirectional=True).double()
+    x, w, lengths = _random(TIME, BATCH, 2), _random(TIME, BATCH, 8), torch.tensor([7, 4, 2])
+    found = []
+    for alone in (False, True):
+        output, _, trajectory = layer(x, lengths=lengths, trajectory=True)
+        layer.zero_grad()
+        torch.autograd.backward((output * w).sum(), inputs=trajectory.tensors if alone else None)
+        assert all((p.grad is None) == alone for p in layer.parameters())
+        places = [(name, depth, way) for name in ("h", "c") for depth in range(2) for way in range(2)]
+        found.append([trajectory.gradients(*place) for place in places])
+    assert all(a.any() and torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_resets_cut_the_gradient() -> None:
     layer = Recurrent(LSTM, 2, 4).double()
     x = _random(TIME, 1, 2)

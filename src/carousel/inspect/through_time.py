@@ -96,7 +96,7 @@ def gradients_through_time(network: nn.Module, loss: Callable[[], Tensor], of: n
     kept = {name: p.grad for name, p in network.named_parameters()}
     try:
         network.zero_grad(set_to_none=True)
-        value.backward()
+        _backward(value, seen)
         norms: dict[str, Tensor] = {}
         for name, records in seen.items():
             norms |= _norms(name, records)
@@ -106,6 +106,13 @@ def gradients_through_time(network: nn.Module, loss: Callable[[], Tensor], of: n
     if not any(bool(n.any()) for n in norms.values()):
         raise UsageError("The loss depends on no state of the recurrent layers: no gradient reached any of them.")
     return Gradients(norms)
+
+
+def _backward(value: Tensor, seen: dict[str, list[Any]]) -> None:
+    """Gradients of the states alone: those of the parameters, an outer product at every step, are most of the work."""
+    calls = [call for records in seen.values() for call in records]
+    states = [state for call in calls for state in (call if isinstance(call, list) else call[1].tensors)]
+    torch.autograd.backward(value, inputs=[state for state in states if state.requires_grad] or None)
 
 
 def _norms(name: str, records: list[Any]) -> dict[str, Tensor]:

@@ -38,6 +38,15 @@ class Trajectory:
         """(batch,) steps of each sequence; None where all have as many as the input."""
         return self._records[0][2]
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Every state of every step, layer and direction as it stands in the graph.
+
+        `torch.autograd.backward(loss, inputs=trajectory.tensors)` computes what `gradients` returns without the
+        gradients of the parameters, which over single steps are most of the work.
+        """
+        return [made for _, states, *_ in self._records for steps in states or () for _, made in steps]
+
     def states(self, name: str, layer: int = 0, direction: int = 0) -> Tensor:
         """The state `name` after every step, (time, batch, *shape)."""
         steps, lengths, backward = self._find(name, layer, direction)
