@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
-from string import Template
 from typing import Any
 
 import matplotlib
@@ -26,6 +24,7 @@ from .doctor_figures import (
     updates_chart,
 )
 from .figures import Chart, Series, compact
+from .frame import framed, heading, navigation, sections
 from .words import breakable, count, figure, first_finite, plain, shown, visible, write_whole
 
 __all__ = ["findings_list", "render_doctor_report", "write_doctor_report"]
@@ -66,12 +65,11 @@ def render_doctor_report(content: Mapping[str, Any], title: str) -> str:
 
 
 def _page(content: Mapping[str, Any], title: str) -> str:
-    here = files("carousel.report")
     signals, found = _dict(content.get("signals")), _sorted(_dicts(content.get("findings")))
     steps = first_finite(content.get("steps")) or 0.0
     layers = [_Layer(layer) for layer in _dicts(signals.get("layers"))]
     activations = _dicts(signals.get("activations"))
-    sections = [
+    parts = [
         ("findings", "Findings", findings_list(found, steps)),
         ("loss", "Loss", _loss(signals, found)),
         ("layers", "Gradients and updates through depth", _layers(layers)),
@@ -80,18 +78,19 @@ def _page(content: Mapping[str, Any], title: str) -> str:
         ("time", "Gradient through time", _time(_dict(signals.get("through_time")))),
         ("experiments", "Experiments", _experiments(signals.get("experiments"))),
     ]
-    present = [(anchor, head, body) for anchor, head, body in sections if body]
+    present = [(anchor, head, body) for anchor, head, body in parts if body]
     counts = {kind: sum(_severity(f) == kind for f in found) for kind in SEVERITIES}
     kinds = [count(number, kind) for kind, number in counts.items() if number]
     worst = next((of for kind, of in SEVERITIES.items() if counts[kind]), "finished" if steps else "unknown")
-    return Template(here.joinpath("doctor.html").read_text("utf-8")).substitute(
-        title=shown(title, 300),
-        style="\n".join(here.joinpath(f"{name}.css").read_text("utf-8").strip() for name in ("style", "doctor")),
-        status=", ".join(kinds) or "nothing found",
-        status_class=worst,
-        summary=f"in {count(steps, 'update')} that were watched" if steps else "no update was watched",
-        navigation="".join(f'<a href="#{anchor}">{head}</a>' for anchor, head, _ in present),
-        sections="\n".join(f'<section id="{a}">\n<h2>{head}</h2>\n{body}\n</section>' for a, head, body in present),
+    summary = f"in {count(steps, 'update')} that were watched" if steps else "no update was watched"
+    top = heading(title, ", ".join(kinds) or "nothing found", worst, f'<span class="quiet">{summary}</span>')
+    return framed(
+        title,
+        program="Carousel doctor",
+        kind="doctor's report",
+        styles=["doctor.css"],
+        header=f"{top}\n{navigation(present)}",
+        main=sections(present),
     )
 
 

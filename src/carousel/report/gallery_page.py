@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 from xml.etree import ElementTree
 
 from ..errors import RunFolderError
+from .frame import asset, colophon, framed
 from .markdown import Part, Picture, first_image, parts_of, words_of
 from .words import shown, table
 
@@ -95,16 +92,15 @@ def plural(number: int, noun: str) -> str:
 
 def website(*, title: str, header: str, main: str, search: bool = False) -> str:
     """A page of the gallery around its header and its main part; the one script that may run is that of the search."""
-    here = files("carousel.report")
-    script = here.joinpath("gallery.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return Template(here.joinpath("gallery.html").read_text("utf-8")).substitute(
-        allowed=f"'sha256-{digest}'" if search else "'none'",
-        title=shown(title),
-        style="".join(here.joinpath(name).read_text("utf-8") for name in ("style.css", "gallery.css")).strip(),
+    return framed(
+        title,
+        kind='<a href="index.html">lecture gallery</a>',
+        styles=["gallery.css"],
         header=header,
         main=main,
-        script=f"<script>{script}</script>" if search else "",
+        footer=colophon("These pages need no network."),
+        images="'self' data:",
+        script=asset("gallery.js") if search else None,
     )
 
 

@@ -7,13 +7,12 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
 from carousel.report.doctor import findings_list
 from carousel.report.figures import compact, loss_text, read_number, series
+from carousel.report.frame import asset, framed, heading, navigation, sections
 from carousel.report.panels import render_panels
 from carousel.report.run_figures import charts
 from carousel.report.words import count, figure, first_finite, plain, shown, table, write_whole
@@ -85,7 +84,6 @@ def write_report(data: ReportData, path: Path) -> None:
 
 def render_report(data: ReportData) -> str:
     """The page as a string."""
-    here = files("carousel.report")
     parts = [
         ("findings", "What the doctor says", _findings(data)),
         ("curves", "Curves", _curves(data)),
@@ -96,20 +94,16 @@ def render_report(data: ReportData) -> str:
         ("environment", "Environment and reproduction", _environment(data)),
     ]
     present = [(anchor, title, body) for anchor, title, body in parts if body]
-    sections = [f'<section id="{anchor}">\n<h2>{title}</h2>\n{body}\n</section>' for anchor, title, body in present]
-    links = [*((anchor, title) for anchor, title, _ in present), ("reading", "Reading the curves")]
     status = data.status if data.status in STATUSES else "unknown"
     message = f'<p class="message {status}">{shown(data.message)}</p>' if data.message else ""
-    return Template(here.joinpath("page.html").read_text("utf-8")).substitute(
-        title=shown(data.title),
-        style=here.joinpath("style.css").read_text("utf-8").strip(),
-        name=shown(data.name),
-        status=shown(data.status),
-        status_class=status,
-        message=message,
-        navigation="".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in links),
-        tiles=_tiles(data),
-        sections="\n".join(sections),
+    top = heading(data.title, data.status, status, f"<code>{shown(data.name)}</code>")
+    links = navigation([*present, ("reading", "Reading the curves", "")])
+    return framed(
+        data.title,
+        kind="training report",
+        header=f"{top}\n{message}\n{links}\n{_tiles(data)}",
+        main=sections(present),
+        footer=asset("reading.html"),
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import matplotlib
@@ -16,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from .figures import COLORS, PHONE, ROUND, WIDE, Canvas, Chart, draw_chart, ratio_ticks, tick_text
+from .frame import framed, heading, navigation, sections
 from .words import figure, shown, write_whole
 
 __all__ = ["render_tuning_report", "write_tuning_report"]
@@ -49,28 +48,28 @@ def render_tuning_report(content: Mapping[str, Any]) -> str:
 
 
 def _page(content: Mapping[str, Any]) -> str:
-    here = files("carousel.report")
     trials, measure = content["trials"], content["measure"]
     finished = [t for t in trials if t["state"] == "finished" and t["value"] is not None]
     best = next((t for t in finished if t["number"] == content["best"]), None)
-    sections = [
+    parts = [
         ("best", "The best settings", _best(content, best)),
         ("history", "Trials in their order", _history(trials, finished, measure)),
         ("importance", "What matters", _importance(content["importance"])),
         ("settings", "Each setting", _settings(finished, measure, content["search"])),
         ("trials", "All trials", _table(trials, measure, list(content["search"]))),
     ]
-    present = [(anchor, head, body) for anchor, head, body in sections if body]
+    present = [(anchor, head, body) for anchor, head, body in parts if body]
     states = [t["state"] for t in trials]
     counts = [f"{states.count(s)} {s}" for s in ("finished", "pruned", "failed", "running") if s in states]
-    return Template(here.joinpath("tuning.html").read_text("utf-8")).substitute(
-        title=shown(content["title"], 300),
-        style="\n".join(here.joinpath(f"{name}.css").read_text("utf-8").strip() for name in ("style", "doctor")),
-        status=f"{len(trials)} trials",
-        status_class="finished" if best else "stopped",
-        summary=shown(", ".join(counts)),
-        navigation="".join(f'<a href="#{anchor}">{head}</a>' for anchor, head, _ in present),
-        sections="\n".join(f'<section id="{a}">\n<h2>{head}</h2>\n{body}\n</section>' for a, head, body in present),
+    summary = f'<span class="quiet">{shown(", ".join(counts))}</span>'
+    top = heading(content["title"], f"{len(trials)} trials", "finished" if best else "stopped", summary)
+    return framed(
+        content["title"],
+        program="Carousel tune",
+        kind="tuning",
+        styles=["doctor.css"],
+        header=f"{top}\n{navigation(present)}",
+        main=sections(present),
     )
 
 
