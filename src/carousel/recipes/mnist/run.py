@@ -22,7 +22,8 @@ SEEDS, HELD_OUT = (0, 1, 2), 5_000 / 60_000
 NETWORKS: dict[str, dict[str, Any]] = {
     "dense, dropout": {
         "network": "dropout 0.2, dense 1024, relu, dropout 0.5, dense 1024, relu, dropout 0.5, dense",
-        "epochs": 40, "evaluations": 40, "learning_rate": 1e-3, "batch": 128, "weight_decay": 0.0,
+        "epochs": 80, "evaluations": 80, "learning_rate": 1e-3, "batch": 128, "weight_decay": 0.05,
+        "schedule": "cosine",
     },
     "two convolutions": {
         "network": "conv 32 5 pad half, batchnorm, relu, pool 2, conv 64 5 pad half, batchnorm, relu, pool 2, "
