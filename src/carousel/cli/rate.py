@@ -10,7 +10,7 @@ import tyro
 
 from ..settings import Settings
 from .outputs import check_outputs, write_json
-from .parse import parse, with_literals
+from .parse import AllSettings, parse, with_literals
 
 if TYPE_CHECKING:
     from ..training import RangeTest
@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> None:
 
 def _rate(
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
-    settings: Settings = Settings(),
+    settings: AllSettings = Settings(),
     low: float = 1e-6,
     high: float = 10.0,
     updates: int = 200,

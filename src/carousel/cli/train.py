@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ..settings import (
-    DataSettings,
-    ImageSettings,
-    LabelledSettings,
-    NetworkSettings,
-    SeriesSettings,
-    Settings,
-    TableSettings,
-    TaggedSettings,
-    TrainingSettings,
-)
-from .parse import On, parse, with_literals
+from ..settings import Settings
+from .parse import AllSettings, On, parse, with_literals
 
 if TYPE_CHECKING:
     from ..training import Callback
@@ -35,14 +25,7 @@ def run(arguments: list[str]) -> None:
 
 def _train(
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
-    reading: DataSettings = DataSettings(),
-    labelled: LabelledSettings = LabelledSettings(),
-    tagged: TaggedSettings = TaggedSettings(),
-    series: SeriesSettings = SeriesSettings(),
-    images: ImageSettings = ImageSettings(),
-    table: TableSettings = TableSettings(),
-    network: NetworkSettings = NetworkSettings(),
-    training: TrainingSettings = TrainingSettings(),
+    settings: AllSettings = Settings(),
     out: str | None = None,
     folds: int | None = None,
     doctor: On = True,
@@ -52,16 +35,9 @@ def _train(
 
     Args:
         data: Files, folders, glob patterns: of text; of sequences with a label each; of words with a tag each; of
-            numbers over time; of images in a folder for each class (or, for --network autoencoder, in any); a table.
-            Or python-stdlib, the source code of Python's standard library.
-        reading: How the data are read.
-        labelled: Labelled sequences only.
-        tagged: Tagged sequences only.
-        series: Series of numbers only.
-        images: Images only.
-        table: Tables of rows only.
-        network: What is trained.
-        training: How it is trained.
+            numbers over time; of images in a folder for each class (or, for --network autoencoder, in any); a
+            table. Or python-stdlib, the source code of Python's standard library.
+        settings: What is read, what is trained, and how.
         out: Run folder to make; by default a new one under runs/.
         folds: Cross-validation: train so many times, each time with another part of the data as test part.
         doctor: Nobody watches the run and says what is wrong with it.
@@ -75,7 +51,7 @@ def _train(
 
     if not data:
         raise UsageError("No data was given. Write `carousel train FILE_OR_FOLDER`, or `carousel train python-stdlib`.")
-    settings = with_literals(Settings(reading, labelled, tagged, series, images, table, network, training))
+    settings = with_literals(settings)
     if fix and not doctor:
         raise UsageError("--fix needs the doctor; leave out --no-doctor.")
     if folds is not None:

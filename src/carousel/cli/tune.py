@@ -9,7 +9,7 @@ import tyro
 
 from ..settings import Settings
 from .outputs import check_outputs, write_json
-from .parse import parse, with_literals
+from .parse import AllSettings, parse, with_literals
 
 if TYPE_CHECKING:
     from ..tuning import Tuning
@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> None:
 
 def _tune(
     data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
-    settings: Settings = Settings(),
+    settings: AllSettings = Settings(),
     search: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUES")] = (),
     trials: int = 20,
     folds: int | None = None,
