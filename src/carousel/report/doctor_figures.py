@@ -25,7 +25,7 @@ from .figures import (
     journey,
     loss_limits,
     mark_lost,
-    series,
+    paired,
     set_axes,
     smoothed,
     thinned,
@@ -61,8 +61,7 @@ IDLE = ((0.99, "always"), (0.9, "mostly"), (0.5, "half"), (-math.inf, "working")
 
 def curve(points: Any) -> Series:
     """[step, value] pairs; what is no pair of numbers is left out."""
-    pairs = [p for p in points or () if isinstance(p, Sequence) and not isinstance(p, str) and len(p) == 2]
-    return series([{"step": step, "value": value} for step, value in pairs], "value")
+    return paired(point for point in points or () if isinstance(point, list | tuple) and len(point) == 2)
 
 
 def chosen(items: Sequence[Any], most: int) -> list[tuple[int, Any]]:

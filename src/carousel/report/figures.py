@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -142,21 +142,29 @@ def read_number(value: Any) -> float | None:
 
 def series(metrics: Iterable[Mapping[str, Any]], key: str) -> Series:
     """Column `key` of the metrics, ordered by step; a line without a step counts by its place."""
-    points: list[tuple[float, float]] = []
-    lost: list[float] = []
-    for place, line in enumerate(metrics):
-        value = read_number(line.get(key))
-        if value is None:
-            continue
-        step = read_number(line.get("step"))
-        step = step if step is not None and abs(step) < HUGE else float(place)
-        if abs(value) < HUGE:
-            points.append((step, value))
-        else:
-            lost.append(step)
-    points.sort(key=lambda point: point[0])
-    table = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return Series(table[:, 0], table[:, 1], sorted(lost))
+    return paired((line.get("step"), line.get(key)) for line in metrics)
+
+
+def paired(points: Iterable[Sequence[Any]]) -> Series:
+    """Steps and values, ordered by step; what has no value is left out, and without a step its place counts."""
+    pairs = list(points)
+    plain = {type(number) for pair in pairs for number in pair} <= {int, float}
+    rows = [(place, step, value) for place, (step, value) in enumerate(pairs)]
+    try:
+        table = np.array(rows if plain else _read(rows), np.float64)
+    except OverflowError:  # an integer beyond all floats
+        table = np.array(_read(rows), np.float64)
+    places, steps, values = table.reshape(-1, 3).T
+    steps = np.where(np.abs(steps) < HUGE, steps, places)
+    good = np.abs(values) < HUGE
+    order = np.argsort(steps[good], kind="stable")
+    return Series(steps[good][order], values[good][order], sorted(steps[~good].tolist()))
+
+
+def _read(rows: Iterable[tuple[int, Any, Any]]) -> list[tuple[int, float, float]]:
+    """Places, steps (NaN where there is none) and values, where there is one."""
+    read = ((place, read_number(step), read_number(value)) for place, step, value in rows)
+    return [(place, math.nan if step is None else step, value) for place, step, value in read if value is not None]
 
 
 def compact(value: float | None, digits: int = 4) -> str:
@@ -240,19 +248,27 @@ def smoothed(data: Series, most: int = 1_200) -> Series | None:
     if len(data) < 40:
         return None
     if len(data) > most:
-        parts = np.array_split(np.arange(len(data)), most)
-        steps, values = (np.array([_middle(all_[part]) for part in parts]) for all_ in (data.steps, data.values))
+        steps, values = _means(data.steps, most), _means(data.values, most)
         steps[[0, -1]] = data.steps[[0, -1]]
         data = Series(steps, values)
     count, reach = len(data), max(2, len(data) // 60)
-    windows = (data.values[max(0, place - reach) : place + min(place, reach) + 1] for place in range(count))
-    return Series(data.steps, np.array([_middle(window) for window in windows]))
+    begin = [_middle(data.values[: 2 * place + 1]) for place in range(reach)]
+    whole = _middle(np.lib.stride_tricks.sliding_window_view(data.values, 2 * reach + 1))
+    end = [_middle(data.values[place - reach :]) for place in range(count - reach, count)]
+    return Series(data.steps, np.concatenate([begin, whole, end]))
 
 
-def _middle(values: np.ndarray) -> float:
-    """The mean without the lowest and the highest quarter."""
-    quarter = (len(values) + 1) // 4
-    return float(np.sort(values)[quarter : len(values) - quarter].mean())
+def _means(values: np.ndarray, count: int) -> np.ndarray:
+    """The middle means of so many parts in a row, as equal as they can be."""
+    size, longer = divmod(len(values), count)
+    cut = longer * (size + 1)
+    return np.concatenate([_middle(values[:cut].reshape(-1, size + 1)), _middle(values[cut:].reshape(-1, size))])
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """(…, values) to (…): the mean without the lowest and the highest quarter."""
+    quarter = (values.shape[-1] + 1) // 4
+    return np.sort(values, axis=-1)[..., quarter : values.shape[-1] - quarter].mean(-1)
 
 
 def thinned(data: Series, bins: int) -> tuple[np.ndarray, np.ndarray]:
