@@ -53,7 +53,8 @@ def parse(verb: str, function: Callable[..., T], arguments: list[str]) -> T:
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     command = functools.partial(tyro.cli, later, prog=f"carousel {verb}", config=config, registry=_REGISTRY)
     refusal = io.StringIO()
-    _explain_settings()
+    with contextlib.suppress(OSError):  # installed without its source
+        _explain_settings()
     try:
         with contextlib.redirect_stderr(refusal):
             call = command(args=arguments)
